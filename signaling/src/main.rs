@@ -1,0 +1,2 @@
+//! The room server binary.
+fn main() {}
