@@ -1,1 +1,4 @@
-//! Kith.
+//! Every decision of Kith, without IO.
+
+pub mod record;
+pub mod time;

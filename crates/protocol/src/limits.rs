@@ -45,6 +45,8 @@ pub const MAX_ENTRIES: u32 = 1_000_000;
 pub const MAX_OFFERS: usize = 64;
 /// Most entries in one `entries` message.
 pub const MAX_ENTRIES_PER_MESSAGE: usize = 256;
+/// Pages of a manifest that are sent without being asked for one by one.
+pub const PAGES_AHEAD: usize = 16;
 /// Most chunk ranges in one `have`, `want` or ack.
 pub const MAX_RANGES: usize = 1024;
 /// Largest payload of a frame, in bytes.

@@ -68,6 +68,14 @@ pub enum PeerMessage {
         /// At most [`limits::MAX_ENTRIES_PER_MESSAGE`].
         entries: Vec<Entry>,
     },
+    /// Asks for more of a manifest. The sender of an offer sends the first
+    /// [`limits::PAGES_AHEAD`] pages unasked, so most offers need no question.
+    Browse {
+        /// The offer.
+        offer_id: OfferId,
+        /// First entry wanted; up to [`limits::PAGES_AHEAD`] pages follow.
+        first: u32,
+    },
     /// The receiver takes the offer. `have` messages for partly fetched entries come first.
     Accept {
         /// The offer.
@@ -286,6 +294,7 @@ impl PeerMessage {
             PeerMessage::Confirm { .. }
             | PeerMessage::ChatSync { .. }
             | PeerMessage::ChatAck { .. }
+            | PeerMessage::Browse { .. }
             | PeerMessage::Accept { .. }
             | PeerMessage::Decline { .. }
             | PeerMessage::Have { .. }

@@ -1,0 +1,131 @@
+//! What outlives the process: the records the engine asks the store to keep, and what it gets
+//! back at the next start.
+
+use kith_protocol::peer::Entry;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{IdPk, MsgId, OfferId, PeerId, RoomId};
+use serde::{Deserialize, Serialize};
+
+/// One durable change. The store applies the changes of a job together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// A room to remember.
+    Room(RoomRecord),
+    /// Forget the room and everything in it.
+    DropRoom(RoomId),
+    /// A person once met.
+    Peer(PeerRecord),
+    /// One entry of somebody's log, ours or another's. `(room, author, seq)` is its key.
+    Chat(RoomId, PeerId, u64, ChatRecord),
+    /// How far `peer` has acknowledged our own log in `room`.
+    Acked(RoomId, PeerId, u64),
+    /// A fetch that was accepted.
+    Fetch(FetchRecord),
+    /// Verified chunks of one entry that are on disk.
+    Ranges(FetchKey, u32, RangeSet),
+    /// The entry has its final name; its ranges are no longer needed.
+    EntryDone(FetchKey, u32),
+    /// Forget a fetch, its ranges and its done marks.
+    DropFetch(FetchKey),
+}
+
+/// A room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRecord {
+    /// The room.
+    pub room: RoomId,
+    /// The invite link, secret included: what is needed to join again.
+    pub invite: String,
+    /// Whether the room was open when the app ended.
+    pub open: bool,
+}
+
+/// A person once met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// The pinned identity.
+    pub id_pk: IdPk,
+    /// The name it last used.
+    pub name: String,
+    /// When it was first met, milliseconds since 1970.
+    pub met: u64,
+}
+
+/// One chat message in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatRecord {
+    /// The message.
+    pub id: MsgId,
+    /// When it was written, by the author's clock, milliseconds since 1970.
+    pub at: u64,
+    /// When we stored it, by our clock: what a timeline sorts by.
+    pub stored: u64,
+    /// The text.
+    pub text: String,
+}
+
+/// Which fetch: an offer, fetched in a room from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FetchKey {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers.
+    pub from: PeerId,
+    /// What.
+    pub offer: OfferId,
+}
+
+/// A fetch that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchRecord {
+    /// Which.
+    pub key: FetchKey,
+    /// Where to, as an absolute path.
+    pub dir: String,
+    /// Names part files: 16 hex digits, random.
+    pub tag: String,
+    /// The name of the offer.
+    pub name: String,
+    /// The manifest.
+    pub entries: Vec<Entry>,
+    /// Top-level names that had to change: `(as offered, as written)`.
+    pub roots: Vec<(String, String)>,
+}
+
+/// A fetch as it comes back from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedFetch {
+    /// The record.
+    pub record: FetchRecord,
+    /// Verified chunks by entry, for entries that are not complete.
+    pub ranges: Vec<(u32, RangeSet)>,
+    /// Entries that are complete.
+    pub done: RangeSet,
+}
+
+/// One person's log in a room, as far as we have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    /// The room.
+    pub room: RoomId,
+    /// Whose log.
+    pub author: PeerId,
+    /// Its last entry.
+    pub seq: u64,
+}
+
+/// Everything the engine needs from the store at start. Chat texts stay in the store and are
+/// read in pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Remembered rooms.
+    pub rooms: Vec<RoomRecord>,
+    /// Known people.
+    pub peers: Vec<PeerRecord>,
+    /// The last entry of every log.
+    pub heads: Vec<LogHead>,
+    /// How far each peer acknowledged our own log: room, peer, number.
+    pub acked: Vec<(RoomId, PeerId, u64)>,
+    /// Fetches that were accepted.
+    pub fetches: Vec<SavedFetch>,
+}
