@@ -1,0 +1,201 @@
+//! The one list of commands.
+
+use std::future::Future;
+
+use kith_protocol::{OfferId, PeerId, RoomId};
+use serde::{Deserialize, Serialize};
+
+use crate::{ApiError, Cursor, MessageView, Snapshot};
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident($request:ty) -> $reply:ty;)*) => {
+        /// The engine as front ends see it. A missing method does not compile.
+        pub trait Handler: Send + Sync {
+            $($(#[$doc])*
+            fn $name(&self, request: $request) -> impl Future<Output = Result<$reply, ApiError>> + Send;)*
+        }
+
+        /// The names of all commands, in list order.
+        pub const COMMANDS: &[&str] = &[$(stringify!($name)),*];
+
+        /// Calls a command by name with JSON in and out, for transports.
+        pub async fn dispatch<H: Handler>(
+            handler: &H,
+            name: &str,
+            request: serde_json::Value,
+        ) -> Result<serde_json::Value, ApiError> {
+            let bad = |e: serde_json::Error| {
+                ApiError::with(kith_protocol::Code::BadRequest, e.to_string())
+            };
+            match name {
+                $(stringify!($name) => {
+                    let request: $request = serde_json::from_value(request).map_err(bad)?;
+                    let reply = handler.$name(request).await?;
+                    serde_json::to_value(reply).map_err(bad)
+                })*
+                _ => Err(ApiError::with(
+                    kith_protocol::Code::BadRequest,
+                    format!("there is no command named {name:?}"),
+                )),
+            }
+        }
+    };
+}
+
+commands! {
+    /// Everything as it is now.
+    snapshot(Empty) -> Snapshot;
+    /// Makes a room on a server and enters it.
+    create_room(CreateRoom) -> Created;
+    /// Enters the room of an invite.
+    join_room(JoinRoom) -> Joined;
+    /// Says good-bye and forgets to rejoin; history stays.
+    leave_room(RoomRef) -> Empty;
+    /// Writes a message to everybody in the room, also to those away.
+    send_text(SendText) -> Sent;
+    /// Offers files and folders.
+    offer(OfferFiles) -> Offered;
+    /// Fetches what somebody offers.
+    accept(Accept) -> Empty;
+    /// Refuses an offer, or ends a fetch that runs.
+    decline(OfferRef) -> Empty;
+    /// Withdraws one of our own offers.
+    withdraw(Withdraw) -> Empty;
+    /// One page of a room's messages, newest page first.
+    history(HistoryPage) -> History;
+}
+
+/// Nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Empty {}
+
+/// See [`Handler::create_room`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateRoom {
+    /// `host[:port]` or a URL.
+    pub server: String,
+}
+
+/// Reply of [`Handler::create_room`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// The room.
+    pub room: RoomId,
+    /// The link that opens it.
+    pub invite: String,
+}
+
+/// See [`Handler::join_room`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRoom {
+    /// The link.
+    pub invite: String,
+}
+
+/// Reply of [`Handler::join_room`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The room.
+    pub room: RoomId,
+}
+
+/// Names a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRef {
+    /// The room.
+    pub room: RoomId,
+}
+
+/// See [`Handler::send_text`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendText {
+    /// The room.
+    pub room: RoomId,
+    /// At most [`kith_protocol::limits::MAX_TEXT`] bytes.
+    pub text: String,
+}
+
+/// Reply of [`Handler::send_text`]: the message is durable here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Its number in our own log.
+    pub seq: u64,
+}
+
+/// See [`Handler::offer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferFiles {
+    /// The room.
+    pub room: RoomId,
+    /// To whom; empty: to everybody in the room.
+    #[serde(default)]
+    pub to: Vec<PeerId>,
+    /// Files and folders on this machine.
+    pub paths: Vec<String>,
+    /// A word to go with it.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// Reply of [`Handler::offer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// The offer.
+    pub offer: OfferId,
+    /// What was left out, and why, in plain words.
+    pub skipped: Vec<String>,
+}
+
+/// Names an offer of somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferRef {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers.
+    pub from: PeerId,
+    /// The offer.
+    pub offer: OfferId,
+}
+
+/// See [`Handler::accept`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accept {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers.
+    pub from: PeerId,
+    /// The offer.
+    pub offer: OfferId,
+    /// Folder to write into; made if missing.
+    pub dir: String,
+}
+
+/// See [`Handler::withdraw`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdraw {
+    /// The room.
+    pub room: RoomId,
+    /// Our offer.
+    pub offer: OfferId,
+}
+
+/// See [`Handler::history`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// The room.
+    pub room: RoomId,
+    /// Only what is older than this; from the newest if absent.
+    #[serde(default)]
+    pub before: Option<Cursor>,
+    /// At most 500.
+    pub max: u32,
+}
+
+/// Reply of [`Handler::history`], oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The messages.
+    pub messages: Vec<MessageView>,
+    /// Where to go on; absent at the beginning of the room.
+    pub before: Option<Cursor>,
+}

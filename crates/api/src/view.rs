@@ -1,0 +1,335 @@
+//! Entities as front ends see them.
+
+use kith_protocol::{Code, MsgId, OfferId, PeerId, RoomId};
+use serde::{Deserialize, Serialize};
+
+/// Everything but messages, which are paged by `history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The revision it stands for.
+    pub rev: u64,
+    /// Us.
+    pub me: Me,
+    /// Rooms we are in.
+    pub rooms: Vec<RoomView>,
+    /// People in them.
+    pub people: Vec<PersonView>,
+    /// Offers in them, ours and others'.
+    pub offers: Vec<OfferView>,
+}
+
+/// Us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// Our identity.
+    pub peer: PeerId,
+    /// Our display name.
+    pub name: String,
+}
+
+/// One change. Applying all events since a snapshot gives the next snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Rises by one.
+    pub rev: u64,
+    /// What changed.
+    pub change: Change,
+}
+
+/// A whole entity, or the word that one is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Change {
+    /// A room is new or changed.
+    Room(RoomView),
+    /// We are no longer in the room; its people and offers are gone with it.
+    RoomGone {
+        /// The room.
+        room: RoomId,
+    },
+    /// A person is new or changed.
+    Person(PersonView),
+    /// A message is new or its marks changed.
+    Message(MessageView),
+    /// An offer is new or changed.
+    Offer(OfferView),
+}
+
+/// A room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomView {
+    /// The room.
+    pub room: RoomId,
+    /// The link that opens it.
+    pub invite: String,
+    /// The room server, as people read it.
+    pub server: String,
+    /// How we stand with the room server.
+    pub session: SessionPhase,
+    /// Why, where something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<Code>,
+}
+
+/// How we stand with the room server. Links, transfers and calls do not depend on it once open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionPhase {
+    /// Not connected and not trying.
+    Offline,
+    /// Opening the connection.
+    Dialing,
+    /// Proving the right to join.
+    Greeting,
+    /// In the room.
+    Joined,
+    /// Lost; will try again by itself.
+    Waiting,
+    /// Refused for good.
+    Refused,
+}
+
+/// A person in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonView {
+    /// The room.
+    pub room: RoomId,
+    /// Who.
+    pub peer: PeerId,
+    /// As they call themselves, fit to show.
+    pub name: String,
+    /// What they are doing.
+    pub presence: Presence,
+    /// How we are connected.
+    pub link: LinkPhase,
+    /// How the data travels, while connected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub route: Option<Route>,
+    /// Why, where something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<Code>,
+    /// The invite named this person, so the identity is proven.
+    pub inviter: bool,
+}
+
+/// What a person is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// At the machine.
+    Online,
+    /// Away from it.
+    Away,
+    /// In a call.
+    InCall,
+    /// Connected until now, but nothing was heard for five seconds.
+    Silent,
+    /// Not in the room.
+    Offline,
+}
+
+/// How we are connected to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkPhase {
+    /// No connection.
+    Disconnected,
+    /// Agreeing on keys through the server.
+    Sealing,
+    /// Exchanging session descriptions.
+    Signaling,
+    /// Looking for a path and shaking hands.
+    Connecting,
+    /// Connected.
+    Connected,
+    /// The path was lost; looking for another.
+    Reconnecting,
+    /// No path was found; tried again later.
+    Failed,
+}
+
+/// How the data travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// Within one network.
+    Lan,
+    /// Through NATs, without a relay.
+    Direct,
+    /// Through a TURN server.
+    Relay,
+}
+
+/// A chat message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageView {
+    /// The room.
+    pub room: RoomId,
+    /// Who wrote it.
+    pub author: PeerId,
+    /// The author's name, fit to show.
+    pub name: String,
+    /// Its number in the author's log.
+    pub seq: u64,
+    /// The message.
+    pub id: MsgId,
+    /// When it was written, by the author's clock, milliseconds since 1970.
+    pub at: u64,
+    /// When it was stored here; timelines sort by `(stored, author, seq)`.
+    pub stored: u64,
+    /// The text, as written: escape it for where it is shown.
+    pub text: String,
+    /// For our own: who has it on disk.
+    pub delivered: Vec<PeerId>,
+}
+
+/// Where a page of history ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// See [`MessageView::stored`].
+    pub stored: u64,
+    /// See [`MessageView::author`].
+    pub author: PeerId,
+    /// See [`MessageView::seq`].
+    pub seq: u64,
+}
+
+/// Files that somebody offers in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferView {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers; us for our own.
+    pub from: PeerId,
+    /// The offer.
+    pub offer: OfferId,
+    /// Whether it is ours.
+    pub mine: bool,
+    /// What it is called.
+    pub name: String,
+    /// A word to go with it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+    /// Files and folders in it.
+    pub entries: u32,
+    /// The first few of them, as offered.
+    pub preview: Vec<FileView>,
+    /// Bytes of all files.
+    pub total: u64,
+    /// For others' offers: how our fetch stands. For ours: [`FetchPhase::Seen`].
+    pub phase: FetchPhase,
+    /// Bytes verified and on disk here.
+    pub done: u64,
+    /// Where it is written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dir: Option<String>,
+    /// Why, where something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<Code>,
+    /// For our own: how each receiver stands.
+    pub receivers: Vec<ReceiverView>,
+    /// Bytes counted by this process.
+    pub traffic: Traffic,
+    /// What the user may do now.
+    pub can: Vec<OfferAction>,
+}
+
+/// One offered file or folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// As offered: escape it for where it is shown.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// A folder.
+    pub dir: bool,
+}
+
+/// How a fetch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchPhase {
+    /// The manifest is still arriving.
+    Seen,
+    /// Waits for our decision.
+    Offered,
+    /// Preparing the disk.
+    Accepted,
+    /// Data flows.
+    Fetching,
+    /// Waits for the link, or for the sender to come back.
+    Stalled,
+    /// Complete, verified, under its final name.
+    Done,
+    /// Ended by an error.
+    Failed,
+    /// Declined or cancelled by us.
+    Declined,
+    /// The sender no longer offers it.
+    Withdrawn,
+}
+
+/// How one receiver of our offer stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiverView {
+    /// Who.
+    pub peer: PeerId,
+    /// Their name.
+    pub name: String,
+    /// How they stand.
+    pub phase: ServePhase,
+    /// Bytes that are durable at the receiver.
+    pub done: u64,
+    /// Why, where something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<Code>,
+}
+
+/// How a receiver of our offer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServePhase {
+    /// Has not decided.
+    Offered,
+    /// Data flows.
+    Serving,
+    /// Accepted, but the link is gone for now.
+    Stalled,
+    /// Has everything, verified.
+    Done,
+    /// Does not want it.
+    Declined,
+    /// Ended by an error.
+    Failed,
+}
+
+/// Bytes of file data, counted by this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Payload bytes sent.
+    pub sent: u64,
+    /// Of those: sent before by this process.
+    pub resent: u64,
+    /// Of those: already acknowledged as durable when they were sent again.
+    pub resent_durable: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// Of those: already durable here when they came.
+    pub received_durable: u64,
+    /// Bytes that were already here when the fetch began in this process.
+    pub resumed: u64,
+}
+
+/// What the user may do with an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OfferAction {
+    /// Fetch it.
+    Accept,
+    /// Refuse it.
+    Decline,
+    /// End the fetch.
+    Cancel,
+    /// Take the offer back.
+    Withdraw,
+}
