@@ -134,8 +134,6 @@ pub enum Presence {
 pub enum LinkPhase {
     /// No connection.
     Disconnected,
-    /// Agreeing on keys through the server.
-    Sealing,
     /// Exchanging session descriptions.
     Signaling,
     /// Looking for a path and shaking hands.

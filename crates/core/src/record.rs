@@ -23,8 +23,8 @@ pub enum Put {
     Fetch(FetchRecord),
     /// Verified chunks of one entry that are on disk.
     Ranges(FetchKey, u32, RangeSet),
-    /// The entry has its final name; its ranges are no longer needed.
-    EntryDone(FetchKey, u32),
+    /// The entry has its final name (relative to the folder); its ranges are no longer needed.
+    EntryDone(FetchKey, u32, String),
     /// Forget a fetch, its ranges and its done marks.
     DropFetch(FetchKey),
 }
@@ -99,8 +99,8 @@ pub struct SavedFetch {
     pub record: FetchRecord,
     /// Verified chunks by entry, for entries that are not complete.
     pub ranges: Vec<(u32, RangeSet)>,
-    /// Entries that are complete.
-    pub done: RangeSet,
+    /// Entries that are complete, with their final names.
+    pub done: Vec<(u32, String)>,
 }
 
 /// One person's log in a room, as far as we have it.

@@ -76,7 +76,8 @@ pub enum PeerMessage {
         /// First entry wanted; up to [`limits::PAGES_AHEAD`] pages follow.
         first: u32,
     },
-    /// The receiver takes the offer. `have` messages for partly fetched entries come first.
+    /// The receiver takes the offer. `verified` for complete and `have` for partly fetched entries
+    /// come first.
     Accept {
         /// The offer.
         offer_id: OfferId,
@@ -98,9 +99,6 @@ pub enum PeerMessage {
         entry: u32,
         /// Which chunks.
         ranges: RangeSet,
-        /// The entry is complete under its final name.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        done: bool,
     },
     /// Chunks to send (again).
     Want {
@@ -110,16 +108,6 @@ pub enum PeerMessage {
         entry: u32,
         /// Which chunks.
         ranges: RangeSet,
-    },
-    /// The sender stops sending until `resume`.
-    Pause {
-        /// The offer.
-        offer_id: OfferId,
-    },
-    /// Goes on after `pause`.
-    Resume {
-        /// The offer.
-        offer_id: OfferId,
     },
     /// The receiver ends its fetch.
     Cancel {
@@ -299,8 +287,6 @@ impl PeerMessage {
             | PeerMessage::Decline { .. }
             | PeerMessage::Have { .. }
             | PeerMessage::Want { .. }
-            | PeerMessage::Pause { .. }
-            | PeerMessage::Resume { .. }
             | PeerMessage::Cancel { .. }
             | PeerMessage::Gone { .. }
             | PeerMessage::EntryDone { .. }

@@ -1,0 +1,641 @@
+//! Chat as replicated logs: everybody writes an own log per room, and each pair copies what the
+//! other lacks. Entry numbers rise by one, so delivery is exactly once and in order, across lost
+//! links and restarts, without a list of what is under way.
+//!
+//! Sending: an entry is stored, then sent; at most [`WINDOW`] entries are unacknowledged per peer.
+//! Receiving: an entry is stored, then shown and acknowledged; anything but the next number is
+//! dropped, and a gap is asked about.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kith_api::ApiError;
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::{Code, MsgId, PeerId, RoomId, limits};
+
+use crate::effect::Effect;
+use crate::engine::Ctx;
+use crate::input::{JobId, Reply, ReqId};
+use crate::record::{ChatRecord, LogHead, Put};
+
+/// Entries sent to a peer and not yet acknowledged.
+pub const WINDOW: u64 = 64;
+/// Newest own entries kept in memory; older ones are read from the store.
+pub const TAIL: usize = 256;
+/// Entries of one log that may wait for the store: more of ours are refused, more of a peer's are
+/// dropped and asked for again.
+pub const QUEUE: u64 = 1024;
+
+/// The logs of one room.
+#[derive(Debug)]
+pub struct Chat {
+    room: RoomId,
+    me: PeerId,
+    own: Log,
+    tail: VecDeque<(u64, ChatRecord)>,
+    loading: Option<(JobId, PeerId)>,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Jobs that store how far a peer acknowledged; nothing waits for them.
+    marks: BTreeSet<JobId>,
+}
+
+/// One peer, linked or not.
+#[derive(Debug, Default)]
+struct Peer {
+    /// Its log, as far as we have it.
+    log: Log,
+    /// What it has of our log, durably.
+    acked: u64,
+    /// While linked and synced: the last entry of ours sent over this link.
+    sent: Option<u64>,
+    linked: bool,
+    /// A gap was asked about and not yet answered.
+    asked: bool,
+}
+
+/// The end of one log. Entries are stored in order, one job at a time, so that a failing store
+/// can never leave a gap.
+#[derive(Debug, Default)]
+struct Log {
+    durable: u64,
+    queue: VecDeque<Item>,
+    storing: Option<(JobId, Vec<Item>)>,
+}
+
+#[derive(Debug)]
+struct Item {
+    record: ChatRecord,
+    /// Who waits for it, where it is ours.
+    req: Option<ReqId>,
+}
+
+impl Log {
+    fn pending(&self) -> u64 {
+        let storing = self.storing.as_ref().map_or(0, |(_, items)| items.len());
+        self.durable + (storing + self.queue.len()) as u64
+    }
+
+    fn push(&mut self, room: RoomId, author: PeerId, item: Item, ctx: &mut Ctx<'_>) {
+        self.queue.push_back(item);
+        self.store(room, author, ctx);
+    }
+
+    fn store(&mut self, room: RoomId, author: PeerId, ctx: &mut Ctx<'_>) {
+        if self.storing.is_some() || self.queue.is_empty() {
+            return;
+        }
+        let items: Vec<Item> = self.queue.drain(..).collect();
+        let puts = items
+            .iter()
+            .zip(self.durable + 1..)
+            .map(|(item, seq)| Put::Chat(room, author, seq, item.record.clone()));
+        let job = ctx.job();
+        ctx.out(Effect::Store(job, puts.collect()));
+        self.storing = Some((job, items));
+    }
+
+    /// The job is durable: its entries with their numbers.
+    fn stored(&mut self, job: JobId) -> Option<Vec<(u64, Item)>> {
+        let (_, items) = self.storing.take_if(|(j, _)| *j == job)?;
+        let first = self.durable + 1;
+        self.durable += items.len() as u64;
+        Some((first..).zip(items).collect())
+    }
+
+    /// The job failed: everything that was not durable, dropped.
+    fn failed(&mut self, job: JobId) -> Option<Vec<Item>> {
+        let (_, mut items) = self.storing.take_if(|(j, _)| *j == job)?;
+        items.extend(self.queue.drain(..));
+        Some(items)
+    }
+}
+
+/// What the chat tells its room.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ChatOut {
+    /// Send to the peer.
+    Send(PeerId, PeerMessage),
+    /// Show an entry: `(author, seq, record)`.
+    Show(PeerId, u64, ChatRecord),
+    /// Our entries in this range are now on that peer's disk.
+    Delivered(PeerId, u64, u64),
+}
+
+impl Chat {
+    /// Restores what the store knows.
+    pub fn new(
+        room: RoomId,
+        me: PeerId,
+        heads: &[LogHead],
+        acked: &[(RoomId, PeerId, u64)],
+    ) -> Self {
+        let mut chat = Chat {
+            room,
+            me,
+            own: Log::default(),
+            tail: VecDeque::new(),
+            loading: None,
+            peers: BTreeMap::new(),
+            marks: BTreeSet::new(),
+        };
+        for head in heads.iter().filter(|h| h.room == room) {
+            if head.author == me {
+                chat.own.durable = head.seq;
+            } else {
+                chat.peers.entry(head.author).or_default().log.durable = head.seq;
+            }
+        }
+        for (_, peer, upto) in acked.iter().filter(|a| a.0 == room) {
+            chat.peers.entry(*peer).or_default().acked = (*upto).min(chat.own.durable);
+        }
+        chat
+    }
+
+    /// Who has our entry `seq` on disk.
+    pub fn delivered(&self, seq: u64) -> Vec<PeerId> {
+        self.peers
+            .iter()
+            .filter(|(_, p)| p.acked >= seq)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Our entries from number `from` to `to`, of those still in memory.
+    pub fn own(&self, from: u64, to: u64) -> Vec<(u64, ChatRecord)> {
+        self.tail
+            .iter()
+            .filter(|(seq, _)| (from..=to).contains(seq))
+            .cloned()
+            .collect()
+    }
+
+    /// Writes a message; answered once it is durable.
+    pub fn write(&mut self, text: String, req: ReqId, ctx: &mut Ctx<'_>) -> Result<(), ApiError> {
+        if text.trim().is_empty() {
+            return Err(ApiError::with(
+                Code::BadRequest,
+                "An empty message is not sent.",
+            ));
+        }
+        if text.len() > limits::MAX_TEXT {
+            let most = limits::MAX_TEXT;
+            return Err(ApiError::with(
+                Code::TooLarge,
+                format!("The message is longer than {most} bytes. Send it as a file."),
+            ));
+        }
+        if self.own.pending() - self.own.durable >= QUEUE {
+            return Err(ApiError::new(Code::Busy));
+        }
+        let now = ctx.now.unix_ms;
+        let record = ChatRecord {
+            id: MsgId(ctx.random()),
+            at: now,
+            stored: now,
+            text,
+        };
+        self.own.push(
+            self.room,
+            self.me,
+            Item {
+                record,
+                req: Some(req),
+            },
+            ctx,
+        );
+        Ok(())
+    }
+
+    /// A link is open: say what we have; the other does the same.
+    pub fn on_open(&mut self, peer: PeerId) -> Vec<ChatOut> {
+        let p = self.peers.entry(peer).or_default();
+        p.linked = true;
+        p.sent = None;
+        p.asked = false;
+        vec![ChatOut::Send(
+            peer,
+            PeerMessage::ChatSync {
+                have: p.log.durable,
+            },
+        )]
+    }
+
+    /// The link is gone.
+    pub fn on_closed(&mut self, peer: PeerId) {
+        if let Some(p) = self.peers.get_mut(&peer) {
+            p.linked = false;
+            p.sent = None;
+        }
+    }
+
+    /// The peer says what it has of our log.
+    pub fn on_sync(&mut self, peer: PeerId, have: u64, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
+        // A peer cannot have what was never written; its word is bounded by our own.
+        let have = have.min(self.own.durable);
+        if let Some(p) = self.peers.get_mut(&peer) {
+            p.sent = Some(have);
+        }
+        self.on_ack(peer, have, ctx)
+    }
+
+    /// The peer has our log on disk up to here.
+    pub fn on_ack(&mut self, peer: PeerId, upto: u64, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
+        let upto = upto.min(self.own.durable);
+        let p = self.peers.entry(peer).or_default();
+        let mut out = Vec::new();
+        if upto > p.acked {
+            out.push(ChatOut::Delivered(peer, p.acked + 1, upto));
+            p.acked = upto;
+            let job = ctx.job();
+            ctx.out(Effect::Store(job, vec![Put::Acked(self.room, peer, upto)]));
+            self.marks.insert(job);
+        }
+        out.extend(self.pump(peer, ctx));
+        out
+    }
+
+    /// An entry of the peer's log has come.
+    pub fn on_chat(
+        &mut self,
+        peer: PeerId,
+        seq: u64,
+        id: MsgId,
+        at: u64,
+        text: String,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<ChatOut> {
+        let p = self.peers.entry(peer).or_default();
+        if seq <= p.log.durable {
+            return vec![ChatOut::Send(
+                peer,
+                PeerMessage::ChatAck {
+                    upto: p.log.durable,
+                },
+            )];
+        }
+        let pending = p.log.pending();
+        if seq != pending + 1 || pending - p.log.durable >= QUEUE {
+            if seq > pending && !p.asked {
+                p.asked = true;
+                return vec![ChatOut::Send(peer, PeerMessage::ChatSync { have: pending })];
+            }
+            return Vec::new();
+        }
+        p.asked = false;
+        let record = ChatRecord {
+            id,
+            at,
+            stored: ctx.now.unix_ms,
+            text,
+        };
+        p.log.push(self.room, peer, Item { record, req: None }, ctx);
+        Vec::new()
+    }
+
+    /// A store job of ours is durable.
+    pub fn on_stored(&mut self, job: JobId, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
+        if self.marks.remove(&job) {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        if let Some(items) = self.own.stored(job) {
+            for (seq, item) in items {
+                if let Some(req) = item.req {
+                    ctx.out(Effect::Reply(req, Ok(Reply::Sent(seq))));
+                }
+                out.push(ChatOut::Show(self.me, seq, item.record.clone()));
+                self.tail.push_back((seq, item.record));
+                if self.tail.len() > TAIL {
+                    self.tail.pop_front();
+                }
+            }
+            self.own.store(self.room, self.me, ctx);
+            out.extend(self.pump_all(ctx));
+            return out;
+        }
+        for (author, p) in &mut self.peers {
+            let Some(items) = p.log.stored(job) else {
+                continue;
+            };
+            out.extend(
+                items
+                    .into_iter()
+                    .map(|(seq, i)| ChatOut::Show(*author, seq, i.record)),
+            );
+            if p.linked {
+                out.push(ChatOut::Send(
+                    *author,
+                    PeerMessage::ChatAck {
+                        upto: p.log.durable,
+                    },
+                ));
+            }
+            p.log.store(self.room, *author, ctx);
+            break;
+        }
+        out
+    }
+
+    /// A store job of ours failed; what it held is as if never written or received.
+    pub fn on_store_failed(&mut self, job: JobId, code: Code, ctx: &mut Ctx<'_>) {
+        if self.marks.remove(&job) {
+            return;
+        }
+        for req in self
+            .own
+            .failed(job)
+            .into_iter()
+            .flatten()
+            .filter_map(|i| i.req)
+        {
+            ctx.out(Effect::Reply(req, Err(ApiError::new(code))));
+        }
+        for p in self.peers.values_mut() {
+            // Not acknowledged, so the peer sends it again over its next link.
+            p.log.failed(job);
+        }
+    }
+
+    /// Whether `job` is one of ours.
+    pub fn owns(&self, job: JobId) -> bool {
+        let stores = |log: &Log| log.storing.as_ref().is_some_and(|(j, _)| *j == job);
+        self.marks.contains(&job)
+            || stores(&self.own)
+            || self.loading.is_some_and(|(j, _)| j == job)
+            || self.peers.values().any(|p| stores(&p.log))
+    }
+
+    /// A page of our own log has been read; empty if it could not be.
+    pub fn on_loaded(
+        &mut self,
+        job: JobId,
+        entries: Vec<(u64, ChatRecord)>,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<ChatOut> {
+        let Some((_, peer)) = self.loading.take_if(|(j, _)| *j == job) else {
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        if let Some(p) = self.peers.get_mut(&peer)
+            && let Some(mut sent) = p.sent.take()
+        {
+            let progress = entries.iter().any(|(seq, _)| *seq == sent + 1);
+            for (seq, record) in entries {
+                if seq == sent + 1 {
+                    sent = seq;
+                    out.push(ChatOut::Send(peer, to_message(seq, record)));
+                }
+            }
+            // A store that cannot read must not be asked in a loop: the next link tries again.
+            p.sent = progress.then_some(sent);
+        }
+        // One page is read at a time; others may have waited for their turn.
+        out.extend(self.pump_all(ctx));
+        out
+    }
+
+    fn pump_all(&mut self, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        peers
+            .into_iter()
+            .flat_map(|peer| self.pump(peer, ctx))
+            .collect()
+    }
+
+    /// Sends what the window allows.
+    fn pump(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
+        let mut out = Vec::new();
+        let Some(p) = self.peers.get_mut(&peer) else {
+            return out;
+        };
+        let Some(sent) = p.sent.as_mut() else {
+            return out;
+        };
+        while *sent < self.own.durable && sent.saturating_sub(p.acked) < WINDOW {
+            let next = *sent + 1;
+            match self.tail.front().map(|(first, _)| *first) {
+                Some(first) if first <= next => {
+                    let (seq, record) = &self.tail[(next - first) as usize];
+                    out.push(ChatOut::Send(peer, to_message(*seq, record.clone())));
+                    *sent = next;
+                }
+                Some(_) | None => {
+                    if self.loading.is_none() {
+                        let job = ctx.job();
+                        let max = WINDOW as u32;
+                        ctx.out(Effect::LoadChat {
+                            job,
+                            room: self.room,
+                            from: next,
+                            max,
+                        });
+                        self.loading = Some((job, peer));
+                    }
+                    break;
+                }
+            }
+        }
+        out
+    }
+}
+
+fn to_message(seq: u64, record: ChatRecord) -> PeerMessage {
+    PeerMessage::Chat {
+        seq,
+        id: record.id,
+        at: record.at,
+        text: record.text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    const ROOM: RoomId = RoomId([1; 16]);
+    const ME: PeerId = PeerId([2; 16]);
+    const BOB: PeerId = PeerId([3; 16]);
+
+    fn chat() -> Chat {
+        Chat::new(ROOM, ME, &[], &[])
+    }
+
+    fn jobs(world: &mut World) -> Vec<(JobId, usize)> {
+        let job = |e| match e {
+            Effect::Store(job, puts) => Some((job, puts.len())),
+            _ => None,
+        };
+        world.drain().into_iter().filter_map(job).collect()
+    }
+
+    fn texts(out: &[ChatOut]) -> Vec<u64> {
+        let seq = |o: &ChatOut| match o {
+            ChatOut::Send(_, PeerMessage::Chat { seq, .. }) => Some(*seq),
+            _ => None,
+        };
+        out.iter().filter_map(seq).collect()
+    }
+
+    fn chat_in(c: &mut Chat, seq: u64, world: &mut World) -> Vec<ChatOut> {
+        c.on_chat(BOB, seq, MsgId([0; 16]), 1, "x".into(), &mut world.ctx())
+    }
+
+    #[test]
+    fn an_entry_is_sent_only_once_it_is_durable() {
+        let (mut world, mut c) = (World::new(), chat());
+        c.on_open(BOB);
+        assert!(c.on_sync(BOB, 0, &mut world.ctx()).is_empty());
+        c.write("hello".into(), 1, &mut world.ctx()).unwrap();
+        let [(job, 1)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        let out = c.on_stored(job, &mut world.ctx());
+        assert!(matches!(out[0], ChatOut::Show(ME, 1, _)));
+        assert_eq!(texts(&out), [1]);
+        assert!(matches!(
+            world.pop(),
+            Some(Effect::Reply(1, Ok(Reply::Sent(1))))
+        ));
+        assert!(c.delivered(1).is_empty());
+        let out = c.on_ack(BOB, 1, &mut world.ctx());
+        assert_eq!(out, [ChatOut::Delivered(BOB, 1, 1)]);
+        assert_eq!(c.delivered(1), [BOB]);
+    }
+
+    #[test]
+    fn writes_that_wait_for_the_store_share_its_next_job() {
+        let (mut world, mut c) = (World::new(), chat());
+        for req in 0..5 {
+            c.write("x".into(), req, &mut world.ctx()).unwrap();
+        }
+        let [(first, 1)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        c.on_stored(first, &mut world.ctx());
+        let [(_, 4)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+    }
+
+    #[test]
+    fn a_failing_store_leaves_no_gap() {
+        let (mut world, mut c) = (World::new(), chat());
+        c.write("a".into(), 1, &mut world.ctx()).unwrap();
+        c.write("b".into(), 2, &mut world.ctx()).unwrap();
+        let [(job, 1)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        c.on_store_failed(job, Code::DiskFull, &mut world.ctx());
+        let refused: Vec<_> = world.drain();
+        assert_eq!(refused.len(), 2);
+        c.write("c".into(), 3, &mut world.ctx()).unwrap();
+        let [(job, 1)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        let out = c.on_stored(job, &mut world.ctx());
+        assert!(matches!(out[0], ChatOut::Show(ME, 1, _)));
+    }
+
+    #[test]
+    fn entries_are_taken_in_order_exactly_once() {
+        let (mut world, mut c) = (World::new(), chat());
+        c.on_open(BOB);
+        assert!(chat_in(&mut c, 1, &mut world).is_empty());
+        let [(job, 1)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        // Again while it is being stored: nothing.
+        assert!(chat_in(&mut c, 1, &mut world).is_empty());
+        // A gap: asked about, once.
+        let ask = ChatOut::Send(BOB, PeerMessage::ChatSync { have: 1 });
+        assert_eq!(chat_in(&mut c, 5, &mut world), [ask]);
+        assert!(chat_in(&mut c, 6, &mut world).is_empty());
+        let out = c.on_stored(job, &mut world.ctx());
+        assert!(matches!(out[0], ChatOut::Show(BOB, 1, _)));
+        assert_eq!(out[1], ChatOut::Send(BOB, PeerMessage::ChatAck { upto: 1 }));
+        // Again when it is durable: acknowledged, not shown.
+        let ack = ChatOut::Send(BOB, PeerMessage::ChatAck { upto: 1 });
+        assert_eq!(chat_in(&mut c, 1, &mut world), [ack]);
+        assert!(jobs(&mut world).is_empty());
+    }
+
+    #[test]
+    fn what_was_missed_is_read_from_the_store_in_windows() {
+        let mut world = World::new();
+        let heads = [LogHead {
+            room: ROOM,
+            author: ME,
+            seq: 150,
+        }];
+        let mut c = Chat::new(ROOM, ME, &heads, &[(ROOM, BOB, 10)]);
+        c.on_open(BOB);
+        let mut got = Vec::new();
+        let mut out = c.on_sync(BOB, 10, &mut world.ctx());
+        for _ in 0..20 {
+            got.extend(texts(&out));
+            out.clear();
+            for effect in world.drain() {
+                if let Effect::LoadChat { job, from, max, .. } = effect {
+                    let last = (from + u64::from(max)).min(151);
+                    let text = |n: u64| ChatRecord {
+                        id: MsgId([0; 16]),
+                        at: n,
+                        stored: n,
+                        text: "x".into(),
+                    };
+                    let page = (from..last).map(|n| (n, text(n))).collect();
+                    out.extend(c.on_loaded(job, page, &mut world.ctx()));
+                }
+            }
+            got.extend(texts(&out));
+            if let Some(last) = got.last() {
+                out = c.on_ack(BOB, *last, &mut world.ctx());
+            }
+        }
+        assert_eq!(got, (11..=150).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_unreadable_store_is_not_asked_in_a_loop() {
+        let mut world = World::new();
+        let heads = [LogHead {
+            room: ROOM,
+            author: ME,
+            seq: 5,
+        }];
+        let mut c = Chat::new(ROOM, ME, &heads, &[]);
+        c.on_open(BOB);
+        c.on_sync(BOB, 0, &mut world.ctx());
+        let Some(Effect::LoadChat { job, .. }) = world.pop() else {
+            panic!()
+        };
+        assert!(c.on_loaded(job, vec![], &mut world.ctx()).is_empty());
+        assert!(world.drain().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_claims_the_future_gets_what_comes() {
+        let (mut world, mut c) = (World::new(), chat());
+        c.on_open(BOB);
+        assert!(c.on_sync(BOB, u64::MAX, &mut world.ctx()).is_empty());
+        assert!(c.on_ack(BOB, u64::MAX, &mut world.ctx()).is_empty());
+        c.write("hello".into(), 1, &mut world.ctx()).unwrap();
+        let [(job, 1)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        assert_eq!(texts(&c.on_stored(job, &mut world.ctx())), [1]);
+    }
+
+    #[test]
+    fn empty_and_oversize_texts_are_refused() {
+        let (mut world, mut c) = (World::new(), chat());
+        for text in [
+            String::new(),
+            "  \n".into(),
+            "x".repeat(limits::MAX_TEXT + 1),
+        ] {
+            assert!(c.write(text, 1, &mut world.ctx()).is_err());
+        }
+        assert!(world.drain().is_empty());
+    }
+}

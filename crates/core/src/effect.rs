@@ -1,0 +1,192 @@
+//! What the engine wants done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kith_api::Event;
+use kith_protocol::ids::Digest;
+use kith_protocol::invite::ServerAddr;
+use kith_protocol::peer::{Beat, Entry, PeerMessage};
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::room::{ClientMessage, IceServer};
+use kith_protocol::sealed::SealedBody;
+use kith_protocol::{LinkId, PeerId, RoomId, Sid};
+
+use crate::input::{Candidate, CommandResult, JobId, ReqId, ServeKey};
+use crate::record::{FetchKey, FetchRecord, Put};
+
+/// One thing to do. Effects of one target are done in the order they come.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// To the connection with the room server that is (to be) known as `sid`.
+    Session(RoomId, Sid, SessionEffect),
+    /// To the sealing between our `me` and member `them`.
+    Seal {
+        /// The room.
+        room: RoomId,
+        /// Our sid.
+        me: Sid,
+        /// Theirs.
+        them: Sid,
+        /// What to do.
+        effect: SealEffect,
+    },
+    /// To the peer connection `link` with `peer`.
+    Link {
+        /// The room.
+        room: RoomId,
+        /// The person.
+        peer: PeerId,
+        /// The link.
+        link: LinkId,
+        /// What to do.
+        effect: LinkEffect,
+    },
+    /// To the serve worker number `run`.
+    Serve(ServeKey, u32, ServeEffect),
+    /// To the fetch worker number `run`.
+    Fetch(FetchKey, u32, FetchEffect),
+    /// Make these durable, together or not at all; answered by `Stored` or `StoreFailed`.
+    Store(JobId, Vec<Put>),
+    /// Read our own log from `from` on, at most `max` entries; answered by `ChatLoaded`.
+    LoadChat {
+        /// The job.
+        job: JobId,
+        /// The room.
+        room: RoomId,
+        /// First number.
+        from: u64,
+        /// Most entries.
+        max: u32,
+    },
+    /// Answers a command.
+    Reply(ReqId, CommandResult),
+    /// Tells the front ends.
+    Event(Event),
+}
+
+/// To the connection with the room server.
+#[derive(Debug, Clone)]
+pub enum SessionEffect {
+    /// Open it.
+    Dial(ServerAddr),
+    /// Send a message.
+    Send(ClientMessage),
+    /// Close it; no news is wanted any more.
+    Close,
+}
+
+/// To the sealing with one member.
+#[derive(Debug, Clone)]
+pub enum SealEffect {
+    /// Be ready for the member.
+    Open,
+    /// Start a handshake (only where we are the initiator).
+    Begin,
+    /// A signal body from the member.
+    Read(bytes::Bytes),
+    /// Seal this and pass it on.
+    Send(Box<SealedBody>),
+    /// Tell the member that we cannot read it.
+    AskAgain,
+    /// Forget the member.
+    Close,
+}
+
+/// To one peer connection.
+#[derive(Debug, Clone)]
+pub enum LinkEffect {
+    /// Make it.
+    Open {
+        /// Whether we make the SDP offer.
+        offerer: bool,
+        /// STUN and TURN servers.
+        ice_servers: Vec<IceServer>,
+    },
+    /// Make an SDP offer; answered by `LocalSdp`.
+    Offer {
+        /// With new ICE credentials.
+        restart: bool,
+    },
+    /// Take the other's offer and answer it; answered by `LocalSdp`.
+    AcceptOffer(String),
+    /// Take the other's answer.
+    AcceptAnswer(String),
+    /// Add a remote candidate.
+    AddCandidate(Candidate),
+    /// Send on `messages`.
+    Send(Box<PeerMessage>),
+    /// Send on `presence`.
+    Beat(Beat),
+    /// Send an ack frame on `files`.
+    Ack {
+        /// Number of the transfer.
+        transfer: u32,
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: RangeSet,
+    },
+    /// Close it; no news is wanted any more.
+    Close,
+}
+
+/// To a serve worker.
+#[derive(Debug, Clone)]
+pub enum ServeEffect {
+    /// Send the files over the link's lane.
+    Start {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+        /// The manifest.
+        entries: Arc<[Entry]>,
+        /// Entries the receiver has whole.
+        done: RangeSet,
+        /// Chunks the receiver has of others.
+        have: BTreeMap<u32, RangeSet>,
+    },
+    /// Send these (again), after what is under way.
+    Want {
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: RangeSet,
+    },
+    /// Stop now.
+    Stop,
+}
+
+/// To a fetch worker.
+#[derive(Debug, Clone)]
+pub enum FetchEffect {
+    /// Open the folder; answered by `Prepared`.
+    Prepare {
+        /// What and where.
+        record: Arc<FetchRecord>,
+        /// Verified chunks by entry.
+        ranges: BTreeMap<u32, RangeSet>,
+        /// Entries that are complete, with their final names.
+        done: BTreeMap<u32, String>,
+    },
+    /// Frames of `transfer` on `link` are for this worker from now on, and no others.
+    Attach {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+    },
+    /// The hash the entry must have.
+    Expect {
+        /// Which entry.
+        entry: u32,
+        /// SHA-256 of the whole file.
+        sha256: Digest,
+    },
+    /// Stop now; remove part files if asked.
+    Stop {
+        /// Whether what is there is thrown away.
+        discard: bool,
+    },
+}

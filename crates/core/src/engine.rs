@@ -1,0 +1,333 @@
+//! The root: which room an input belongs to, replies and views. Decisions live in the machines.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use kith_api::{ApiError, Event, Me, Snapshot};
+use kith_protocol::ids::Digest;
+use kith_protocol::{Code, IdPk, PeerId, RoomId};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use crate::effect::Effect;
+use crate::input::{Command, Input, JobId, Reply, ReqId};
+use crate::record::{PeerRecord, Put, RoomRecord, Saved};
+use crate::room::Room;
+use crate::time::{Deadline, Now};
+
+/// Who we are in this app session.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Our lasting identity.
+    pub id_pk: IdPk,
+    /// Our display name.
+    pub name: String,
+    /// SHA-256 of this app session's DTLS certificate.
+    pub fp: Digest,
+}
+
+/// What a machine may use while it handles one input.
+pub struct Ctx<'a> {
+    /// The moment.
+    pub now: Now,
+    /// Who we are.
+    pub config: &'a Config,
+    out: &'a mut VecDeque<Effect>,
+    rng: &'a mut ChaCha8Rng,
+    jobs: &'a mut u64,
+}
+
+impl<'a> Ctx<'a> {
+    pub(crate) fn new(
+        now: Now,
+        out: &'a mut VecDeque<Effect>,
+        rng: &'a mut ChaCha8Rng,
+        jobs: &'a mut u64,
+        config: &'a Config,
+    ) -> Self {
+        Ctx {
+            now,
+            config,
+            out,
+            rng,
+            jobs,
+        }
+    }
+
+    /// Asks for an effect.
+    pub fn out(&mut self, effect: Effect) {
+        self.out.push_back(effect);
+    }
+
+    /// A number for a slow effect.
+    pub fn job(&mut self) -> JobId {
+        *self.jobs += 1;
+        *self.jobs
+    }
+
+    /// Random bytes, for an id.
+    pub fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A random duration from zero to `most`.
+    pub fn random_up_to(&mut self, most: Duration) -> Duration {
+        let span = most.as_millis() as u64 + 1;
+        Duration::from_millis(self.rng.next_u64() % span)
+    }
+}
+
+/// The engine: every room we know, and the views of them.
+pub struct Engine {
+    config: Config,
+    me: PeerId,
+    rooms: BTreeMap<RoomId, Room>,
+    known: BTreeMap<PeerId, PeerRecord>,
+    saved: Saved,
+    out: VecDeque<Effect>,
+    rng: ChaCha8Rng,
+    jobs: u64,
+    rev: u64,
+}
+
+impl Engine {
+    /// Wakes up with what the store kept. No room is entered before it is asked for with
+    /// [`Command::Join`]; the caller finds in `saved.rooms` which were open.
+    pub fn new(config: Config, saved: Saved, seed: [u8; 32]) -> Self {
+        let known = saved
+            .peers
+            .iter()
+            .map(|p| (p.id_pk.peer_id(), p.clone()))
+            .collect();
+        Engine {
+            me: config.id_pk.peer_id(),
+            config,
+            rooms: BTreeMap::new(),
+            known,
+            saved,
+            out: VecDeque::new(),
+            rng: ChaCha8Rng::from_seed(seed),
+            jobs: 0,
+            rev: 0,
+        }
+    }
+
+    /// Handles one input. Drain [`Engine::poll`] before the next.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        let mut ctx = Ctx::new(
+            now,
+            &mut self.out,
+            &mut self.rng,
+            &mut self.jobs,
+            &self.config,
+        );
+        match input {
+            Input::Command(req, command) => match self.on_command(req, command, now) {
+                Ok(None) => {}
+                Ok(Some(reply)) => self.out.push_back(Effect::Reply(req, Ok(reply))),
+                Err(error) => self.out.push_back(Effect::Reply(req, Err(error))),
+            },
+            Input::Session(room, sid, news) => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.on_session(sid, news, &mut ctx);
+                }
+            }
+            Input::Seal {
+                room,
+                me,
+                them,
+                news,
+            } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.on_seal(me, them, news, &mut self.known, &mut ctx);
+                }
+            }
+            Input::Link {
+                room,
+                peer,
+                link,
+                news,
+            } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.on_link(peer, link, news, &mut ctx);
+                }
+            }
+            Input::Serve(key, run, news) => {
+                if let Some(room) = self.rooms.get_mut(&key.room) {
+                    room.on_serve(key, run, news, &mut ctx);
+                }
+            }
+            Input::Fetch(key, run, news) => {
+                if let Some(room) = self.rooms.get_mut(&key.room) {
+                    room.on_fetch(key, run, news, &mut ctx);
+                }
+            }
+            Input::Stored(job) => {
+                if let Some(room) = self.rooms.values_mut().find(|r| r.owns(job)) {
+                    room.on_stored(job, &mut ctx);
+                }
+            }
+            Input::StoreFailed(job, code) => {
+                tracing::warn!(job, code = code.name(), "the store failed");
+                if let Some(room) = self.rooms.values_mut().find(|r| r.owns(job)) {
+                    room.on_store_failed(job, code, &mut ctx);
+                }
+            }
+            Input::ChatLoaded(job, entries) => {
+                if let Some(room) = self.rooms.values_mut().find(|r| r.owns(job)) {
+                    room.on_chat_loaded(job, entries, &mut ctx);
+                }
+            }
+            Input::AddressesChanged => {
+                self.rooms
+                    .values_mut()
+                    .for_each(|r| r.on_addresses_changed(&mut ctx));
+            }
+            Input::Timeout => self.rooms.values_mut().for_each(|r| r.on_time(&mut ctx)),
+            Input::Shutdown => self.rooms.values_mut().for_each(|r| r.leave(&mut ctx)),
+        }
+        self.show();
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.out.pop_front()
+    }
+
+    /// When to call [`Engine::handle`] with [`Input::Timeout`].
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.rooms
+            .values()
+            .map(Room::deadline)
+            .fold(None, Deadline::earliest)
+    }
+
+    /// Everything front ends see, but messages.
+    pub fn snapshot(&self) -> Snapshot {
+        let open = || self.rooms.values().filter(|r| r.is_open());
+        Snapshot {
+            rev: self.rev,
+            me: Me {
+                peer: self.me,
+                name: self.config.name.clone(),
+            },
+            rooms: open().map(Room::view).collect(),
+            people: open().flat_map(Room::people).collect(),
+            offers: open().flat_map(Room::offers).collect(),
+        }
+    }
+
+    /// The name of somebody once met, for history of those who are away.
+    pub fn name_of(&self, peer: PeerId) -> String {
+        if peer == self.me {
+            return self.config.name.clone();
+        }
+        self.known
+            .get(&peer)
+            .map_or_else(|| fallback_name(&peer), |p| p.name.clone())
+    }
+
+    /// Who of the room has our message `seq` on disk.
+    pub fn delivered(&self, room: RoomId, seq: u64) -> Vec<PeerId> {
+        self.rooms
+            .get(&room)
+            .map_or_else(Vec::new, |r| r.delivered(seq))
+    }
+
+    /// `Ok(None)`: the reply follows when the store has answered.
+    fn on_command(
+        &mut self,
+        req: ReqId,
+        command: Command,
+        now: Now,
+    ) -> Result<Option<Reply>, ApiError> {
+        let Engine {
+            config,
+            me,
+            rooms,
+            saved,
+            out,
+            rng,
+            jobs,
+            ..
+        } = self;
+        let mut ctx = Ctx::new(now, out, rng, jobs, config);
+        let ctx = &mut ctx;
+        match command {
+            Command::Join(invite) => {
+                let room = invite.keys().room_id();
+                let record = RoomRecord {
+                    room,
+                    invite: invite.link(),
+                    open: true,
+                };
+                let job = ctx.job();
+                ctx.out(Effect::Store(job, vec![Put::Room(record)]));
+                rooms
+                    .entry(room)
+                    .or_insert_with(|| Room::new(invite, *me, saved))
+                    .enter(ctx);
+                Ok(Some(Reply::Joined(room)))
+            }
+            Command::Leave(id) => {
+                let room = open_room(rooms, id)?;
+                room.leave(ctx);
+                let record = RoomRecord {
+                    room: id,
+                    invite: room.invite_link(),
+                    open: false,
+                };
+                let job = ctx.job();
+                ctx.out(Effect::Store(job, vec![Put::Room(record)]));
+                Ok(Some(Reply::Done))
+            }
+            Command::SendText(id, text) => {
+                open_room(rooms, id)?.write(text, req, ctx)?;
+                Ok(None)
+            }
+            Command::Offer(new) => {
+                let offer = open_room(rooms, new.room)?.offer(new, ctx)?;
+                Ok(Some(Reply::Offered(offer)))
+            }
+            Command::Accept(key, dir) => {
+                open_room(rooms, key.room)?.accept(key, dir, ctx)?;
+                Ok(Some(Reply::Done))
+            }
+            Command::Decline(key) => {
+                open_room(rooms, key.room)?.decline(key, ctx)?;
+                Ok(Some(Reply::Done))
+            }
+            Command::Withdraw(id, offer) => {
+                open_room(rooms, id)?.withdraw(offer, ctx)?;
+                Ok(Some(Reply::Done))
+            }
+        }
+    }
+
+    /// Turns what the machines marked as changed into events.
+    fn show(&mut self) {
+        for room in self.rooms.values_mut() {
+            for change in room.take_changes() {
+                self.rev += 1;
+                self.out.push_back(Effect::Event(Event {
+                    rev: self.rev,
+                    change,
+                }));
+            }
+        }
+    }
+}
+
+/// A name for somebody who gave none.
+pub fn fallback_name(peer: &PeerId) -> String {
+    format!("Peer {}", &peer.to_string()[..6])
+}
+
+fn open_room(rooms: &mut BTreeMap<RoomId, Room>, id: RoomId) -> Result<&mut Room, ApiError> {
+    rooms
+        .get_mut(&id)
+        .filter(|r| r.is_open())
+        .ok_or_else(|| ApiError::new(Code::NotJoined))
+}

@@ -1,0 +1,646 @@
+//! The peer connection with one person.
+//!
+//! ```text
+//! Signaling → Connecting → Open ⇄ Recovering → (gone)
+//! ```
+//! A link outlives the room server and the member it was made with: it belongs to two app
+//! sessions. When both meet again under new sids, the offering side proposes to keep it.
+
+use std::time::Duration;
+
+use kith_api::{LinkPhase, Presence, Route};
+use kith_protocol::ids::{Digest, SealTag};
+use kith_protocol::peer::{Beat, PeerMessage, PresenceState};
+use kith_protocol::room::IceServer;
+use kith_protocol::sealed::SealedBody;
+use kith_protocol::{Code, LinkId, PeerId, RoomId, limits, sdp};
+
+use crate::effect::{Effect, LinkEffect};
+use crate::engine::Ctx;
+use crate::input::{Candidate, IceState, LinkNews};
+use crate::time::{Deadline, Mono};
+
+/// Session descriptions must have been exchanged after this.
+pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A path must have been found and both have confirmed after this.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A beat goes out this often.
+pub const BEAT_EVERY: Duration = Duration::from_millis(1500);
+/// A person not heard for this long is shown as silent.
+pub const SILENT: Duration = Duration::from_millis(4500);
+/// A link not heard for this long looks for another path.
+pub const QUIET: Duration = Duration::from_secs(8);
+/// ICE restarts follow each other this far apart.
+pub const RESTART_EVERY: Duration = Duration::from_secs(8);
+/// A link that did not recover by then is gone.
+pub const GIVE_UP: Duration = Duration::from_secs(30);
+
+/// One link.
+#[derive(Debug)]
+pub struct Link {
+    room: RoomId,
+    peer: PeerId,
+    id: LinkId,
+    offerer: bool,
+    /// The other's certificate, from its sealed `Hello`.
+    fp: Digest,
+    /// The handshake the link came from.
+    tag: SealTag,
+    phase: Phase,
+    /// Both channels and path are up, and we have said who we are.
+    channels_open: bool,
+    /// The other has confirmed that it means us.
+    confirmed: bool,
+    /// The other's description for the running negotiation is set.
+    remote_set: bool,
+    /// Candidates that came before it.
+    early: Vec<Candidate>,
+    /// Our description for the running negotiation is sent.
+    local_sent: bool,
+    /// Our candidates that were found before it.
+    unsent: Vec<Candidate>,
+    remote_candidates: usize,
+    heard: Mono,
+    beat_at: Mono,
+    beat_n: u64,
+    last_beat: Option<Beat>,
+    route: Option<Route>,
+    silent: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Signaling { since: Mono },
+    Connecting { since: Mono },
+    Open,
+    Recovering { since: Mono, restart_at: Mono },
+}
+
+/// What the link tells its room.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkOut {
+    /// Seal this and send it to the person's member.
+    Sealed(SealedBody),
+    /// Both have confirmed: messages may flow.
+    Opened,
+    /// A message from the person, after the confirmation.
+    Message(Box<PeerMessage>),
+    /// Chunks the person has on disk.
+    Ack {
+        /// Number of the transfer.
+        transfer: u32,
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: kith_protocol::ranges::RangeSet,
+    },
+    /// What the room shows about the person may have changed.
+    Changed,
+    /// The link is of no use any more.
+    Gone(Code),
+}
+
+impl Link {
+    /// Makes the SDP offer for a new link.
+    pub fn offer(
+        room: RoomId,
+        peer: PeerId,
+        fp: Digest,
+        tag: SealTag,
+        ice: Vec<IceServer>,
+        ctx: &mut Ctx<'_>,
+    ) -> Self {
+        let id = LinkId(ctx.random());
+        let link = Link::new(room, peer, id, true, fp, tag, ctx);
+        link.effect(
+            ctx,
+            LinkEffect::Open {
+                offerer: true,
+                ice_servers: ice,
+            },
+        );
+        link.effect(ctx, LinkEffect::Offer { restart: false });
+        link
+    }
+
+    /// Answers the SDP offer for a new link; refuses one that breaks the rule.
+    #[allow(clippy::too_many_arguments)] // every one is a fact of its own about the new link
+    pub fn answer(
+        room: RoomId,
+        peer: PeerId,
+        id: LinkId,
+        fp: Digest,
+        tag: SealTag,
+        ice: Vec<IceServer>,
+        offer: String,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Self, Code> {
+        check_sdp(&offer, &fp)?;
+        let mut link = Link::new(room, peer, id, false, fp, tag, ctx);
+        link.effect(
+            ctx,
+            LinkEffect::Open {
+                offerer: false,
+                ice_servers: ice,
+            },
+        );
+        link.effect(ctx, LinkEffect::AcceptOffer(offer));
+        link.remote_set = true;
+        link.phase = Phase::Connecting {
+            since: ctx.now.mono,
+        };
+        Ok(link)
+    }
+
+    /// The link.
+    pub fn id(&self) -> LinkId {
+        self.id
+    }
+
+    /// The other's certificate.
+    pub fn fp(&self) -> Digest {
+        self.fp
+    }
+
+    /// Whether messages may flow (they also do while the path is being mended).
+    pub fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Open | Phase::Recovering { .. } => true,
+            Phase::Signaling { .. } | Phase::Connecting { .. } => false,
+        }
+    }
+
+    /// For the person's view.
+    pub fn view(&self) -> (LinkPhase, Presence, Option<Route>) {
+        let phase = match self.phase {
+            Phase::Signaling { .. } => LinkPhase::Signaling,
+            Phase::Connecting { .. } => LinkPhase::Connecting,
+            Phase::Open => LinkPhase::Connected,
+            Phase::Recovering { .. } => LinkPhase::Reconnecting,
+        };
+        let presence = match (&self.last_beat, self.is_open()) {
+            (_, false) => Presence::Online,
+            (_, true) if self.silent => Presence::Silent,
+            (Some(beat), true) => match beat.state {
+                PresenceState::Away => Presence::Away,
+                PresenceState::InCall => Presence::InCall,
+                PresenceState::Online | PresenceState::Unknown => Presence::Online,
+            },
+            (None, true) => Presence::Online,
+        };
+        (phase, presence, self.route)
+    }
+
+    /// Sends a message; only while [`Link::is_open`].
+    pub fn send(&self, message: PeerMessage, ctx: &mut Ctx<'_>) {
+        if self.is_open() {
+            self.effect(ctx, LinkEffect::Send(Box::new(message)));
+        }
+    }
+
+    /// Tells the sender of a transfer what is durable here.
+    pub fn ack(
+        &self,
+        transfer: u32,
+        entry: u32,
+        ranges: kith_protocol::ranges::RangeSet,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if self.is_open() {
+            self.effect(
+                ctx,
+                LinkEffect::Ack {
+                    transfer,
+                    entry,
+                    ranges,
+                },
+            );
+        }
+    }
+
+    /// Closes it.
+    pub fn close(&self, ctx: &mut Ctx<'_>) {
+        self.effect(ctx, LinkEffect::Close);
+    }
+
+    /// Looks for a new path at once: the machine's addresses changed, or the other asks.
+    pub fn restart(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        let now = ctx.now.mono;
+        let since = match self.phase {
+            Phase::Recovering { since, .. } => since,
+            Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
+        };
+        self.transition(Phase::Recovering {
+            since,
+            restart_at: now + RESTART_EVERY,
+        });
+        if self.offerer {
+            self.local_sent = false;
+            self.remote_set = false;
+            self.remote_candidates = 0;
+            self.effect(ctx, LinkEffect::Offer { restart: true });
+            vec![LinkOut::Changed]
+        } else {
+            vec![
+                LinkOut::Changed,
+                LinkOut::Sealed(SealedBody::Restart { link: self.id }),
+            ]
+        }
+    }
+
+    /// A sealed body about this link has come.
+    pub fn on_sealed(&mut self, body: SealedBody, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        match body {
+            SealedBody::SdpOffer {
+                restart: true, sdp, ..
+            } if !self.offerer => {
+                if let Err(code) = check_sdp(&sdp, &self.fp) {
+                    return vec![LinkOut::Gone(code)];
+                }
+                self.local_sent = false;
+                self.remote_candidates = 0;
+                self.effect(ctx, LinkEffect::AcceptOffer(sdp));
+                self.set_remote(ctx);
+                Vec::new()
+            }
+            SealedBody::SdpAnswer { sdp, .. } if self.offerer && !self.remote_set => {
+                if let Err(code) = check_sdp(&sdp, &self.fp) {
+                    return vec![LinkOut::Gone(code)];
+                }
+                self.effect(ctx, LinkEffect::AcceptAnswer(sdp));
+                self.set_remote(ctx);
+                if let Phase::Signaling { .. } = self.phase {
+                    self.transition(Phase::Connecting {
+                        since: ctx.now.mono,
+                    });
+                    return vec![LinkOut::Changed];
+                }
+                Vec::new()
+            }
+            SealedBody::Candidate {
+                candidate,
+                mid,
+                mline,
+                ..
+            } => {
+                self.remote_candidates += 1;
+                if !sdp::check_candidate(&candidate)
+                    || self.remote_candidates > limits::MAX_CANDIDATES
+                {
+                    tracing::debug!(peer = %self.peer, "candidate refused");
+                    return Vec::new();
+                }
+                let candidate = Candidate {
+                    candidate,
+                    mid,
+                    mline,
+                };
+                if self.remote_set {
+                    self.effect(ctx, LinkEffect::AddCandidate(candidate));
+                } else {
+                    self.early.push(candidate);
+                }
+                Vec::new()
+            }
+            SealedBody::Restart { .. } if self.offerer => self.restart(ctx),
+            SealedBody::SdpOffer { .. }
+            | SealedBody::SdpAnswer { .. }
+            | SealedBody::Restart { .. }
+            | SealedBody::Keep { .. }
+            | SealedBody::Fresh {}
+            | SealedBody::Unknown => Vec::new(),
+        }
+    }
+
+    /// News of the connection.
+    pub fn handle(&mut self, news: LinkNews, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        match news {
+            LinkNews::LocalSdp(sdp) => {
+                let link = self.id;
+                let restart = self.is_open();
+                let mut out = vec![LinkOut::Sealed(if self.offerer {
+                    SealedBody::SdpOffer { link, restart, sdp }
+                } else {
+                    SealedBody::SdpAnswer { link, sdp }
+                })];
+                self.local_sent = true;
+                let unsent = std::mem::take(&mut self.unsent);
+                out.extend(unsent.into_iter().map(|c| self.candidate_out(c)));
+                out
+            }
+            LinkNews::LocalCandidate(candidate) if self.local_sent => {
+                vec![self.candidate_out(candidate)]
+            }
+            LinkNews::LocalCandidate(candidate) => {
+                if self.unsent.len() < limits::MAX_CANDIDATES {
+                    self.unsent.push(candidate);
+                }
+                Vec::new()
+            }
+            LinkNews::Ice(state) => self.on_ice(state, ctx),
+            LinkNews::ChannelsOpen => {
+                self.channels_open = true;
+                self.heard = ctx.now.mono;
+                let confirm = PeerMessage::Confirm {
+                    my_fp: ctx.config.fp,
+                    your_fp: self.fp,
+                    session: self.tag,
+                };
+                self.effect(ctx, LinkEffect::Send(Box::new(confirm)));
+                self.try_open(ctx)
+            }
+            LinkNews::Message(message) => self.on_message(message, ctx),
+            LinkNews::Beat(beat) if self.confirmed => {
+                let mut out = self.on_heard(ctx);
+                if self.last_beat.as_ref().is_none_or(|b| b.n < beat.n) {
+                    if self
+                        .last_beat
+                        .as_ref()
+                        .is_none_or(|b| b.state != beat.state)
+                    {
+                        out.push(LinkOut::Changed);
+                    }
+                    self.last_beat = Some(beat);
+                }
+                out
+            }
+            LinkNews::Ack {
+                transfer,
+                entry,
+                ranges,
+            } if self.confirmed => {
+                let mut out = self.on_heard(ctx);
+                out.push(LinkOut::Ack {
+                    transfer,
+                    entry,
+                    ranges,
+                });
+                out
+            }
+            LinkNews::Heard => self.on_heard(ctx),
+            LinkNews::Beat(_) | LinkNews::Ack { .. } => Vec::new(),
+            LinkNews::Route(route) => {
+                self.route = Some(route);
+                vec![LinkOut::Changed]
+            }
+            LinkNews::Broken(code) => vec![LinkOut::Gone(code)],
+        }
+    }
+
+    /// Acts on time. `can_signal`: whether the person is reachable through the server.
+    pub fn on_time(&mut self, can_signal: bool, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        let now = ctx.now.mono;
+        let mut out = Vec::new();
+        match self.phase {
+            Phase::Signaling { since } if now.since(since) >= SIGNAL_TIMEOUT => {
+                return vec![LinkOut::Gone(Code::NoRoute)];
+            }
+            Phase::Connecting { since } if now.since(since) >= CONNECT_TIMEOUT => {
+                return vec![LinkOut::Gone(Code::NoRoute)];
+            }
+            Phase::Recovering { since, .. } if now.since(since) >= GIVE_UP => {
+                return vec![LinkOut::Gone(Code::LinkLost)];
+            }
+            Phase::Recovering { restart_at, .. } if now >= restart_at => {
+                if can_signal {
+                    out.extend(self.restart(ctx));
+                } else if let Phase::Recovering { since, .. } = self.phase {
+                    self.phase = Phase::Recovering {
+                        since,
+                        restart_at: now + RESTART_EVERY,
+                    };
+                }
+            }
+            Phase::Open if now.since(self.heard) >= QUIET => {
+                self.transition(Phase::Recovering {
+                    since: now,
+                    restart_at: now,
+                });
+                out.push(LinkOut::Changed);
+                if can_signal {
+                    out.extend(self.restart(ctx));
+                }
+            }
+            Phase::Signaling { .. }
+            | Phase::Connecting { .. }
+            | Phase::Open
+            | Phase::Recovering { .. } => {}
+        }
+        if self.is_open() {
+            let silent = now.since(self.heard) >= SILENT;
+            if silent != self.silent {
+                self.silent = silent;
+                out.push(LinkOut::Changed);
+            }
+            if now >= self.beat_at {
+                self.beat_n += 1;
+                let beat = Beat {
+                    n: self.beat_n,
+                    state: PresenceState::Online,
+                    typing: false,
+                };
+                self.effect(ctx, LinkEffect::Beat(beat));
+                self.beat_at = now + BEAT_EVERY;
+            }
+        }
+        out
+    }
+
+    /// When [`Link::on_time`] has something to do.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let phase = match self.phase {
+            Phase::Signaling { since } => Deadline {
+                at: since + SIGNAL_TIMEOUT,
+                why: "signal",
+            },
+            Phase::Connecting { since } => Deadline {
+                at: since + CONNECT_TIMEOUT,
+                why: "connect",
+            },
+            Phase::Open => Deadline {
+                at: self.heard + QUIET,
+                why: "silence",
+            },
+            Phase::Recovering { since, restart_at } => {
+                let give_up = Deadline {
+                    at: since + GIVE_UP,
+                    why: "give up",
+                };
+                give_up.min(Deadline {
+                    at: restart_at,
+                    why: "ICE restart",
+                })
+            }
+        };
+        let mut next = Some(phase);
+        if self.is_open() {
+            next = Deadline::earliest(
+                next,
+                Some(Deadline {
+                    at: self.beat_at,
+                    why: "beat",
+                }),
+            );
+            if !self.silent {
+                let silent = Deadline {
+                    at: self.heard + SILENT,
+                    why: "shown as silent",
+                };
+                next = Deadline::earliest(next, Some(silent));
+            }
+        }
+        next
+    }
+
+    fn new(
+        room: RoomId,
+        peer: PeerId,
+        id: LinkId,
+        offerer: bool,
+        fp: Digest,
+        tag: SealTag,
+        ctx: &Ctx<'_>,
+    ) -> Self {
+        let now = ctx.now.mono;
+        Link {
+            room,
+            peer,
+            id,
+            offerer,
+            fp,
+            tag,
+            phase: Phase::Signaling { since: now },
+            channels_open: false,
+            confirmed: false,
+            remote_set: false,
+            early: Vec::new(),
+            local_sent: false,
+            unsent: Vec::new(),
+            remote_candidates: 0,
+            heard: now,
+            beat_at: now,
+            beat_n: 0,
+            last_beat: None,
+            route: None,
+            silent: false,
+        }
+    }
+
+    fn on_ice(&mut self, state: IceState, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        tracing::debug!(peer = %self.peer, link = %self.id, ?state, "ICE");
+        let now = ctx.now.mono;
+        match (state, self.phase) {
+            (IceState::Connected, Phase::Recovering { .. }) => {
+                self.heard = now;
+                self.silent = false;
+                self.transition(Phase::Open);
+                vec![LinkOut::Changed]
+            }
+            (IceState::Disconnected, Phase::Open) => {
+                // Often only a hiccup: ICE itself may find back before the restart is due.
+                let restart_at = now + Duration::from_secs(2);
+                self.transition(Phase::Recovering {
+                    since: now,
+                    restart_at,
+                });
+                vec![LinkOut::Changed]
+            }
+            (IceState::Failed, Phase::Open | Phase::Recovering { .. }) => {
+                let since = match self.phase {
+                    Phase::Recovering { since, .. } => since,
+                    Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
+                };
+                self.transition(Phase::Recovering {
+                    since,
+                    restart_at: now,
+                });
+                vec![LinkOut::Changed]
+            }
+            (IceState::Failed, Phase::Signaling { .. } | Phase::Connecting { .. }) => {
+                vec![LinkOut::Gone(Code::NoRoute)]
+            }
+            (IceState::Checking | IceState::Connected | IceState::Disconnected, _) => Vec::new(),
+        }
+    }
+
+    fn on_message(&mut self, message: Box<PeerMessage>, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        if !self.confirmed {
+            // Nothing is believed before the other end of this DTLS connection has shown that it
+            // is the one we shook hands with.
+            return match *message {
+                PeerMessage::Confirm {
+                    my_fp,
+                    your_fp,
+                    session,
+                } if my_fp == self.fp && your_fp == ctx.config.fp && session == self.tag => {
+                    self.confirmed = true;
+                    self.try_open(ctx)
+                }
+                _ => vec![LinkOut::Gone(Code::ConfirmMismatch)],
+            };
+        }
+        let mut out = self.on_heard(ctx);
+        out.push(LinkOut::Message(message));
+        out
+    }
+
+    fn try_open(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        if !(self.channels_open && self.confirmed) || self.is_open() {
+            return Vec::new();
+        }
+        self.heard = ctx.now.mono;
+        self.beat_at = ctx.now.mono;
+        self.transition(Phase::Open);
+        vec![LinkOut::Opened, LinkOut::Changed]
+    }
+
+    fn on_heard(&mut self, ctx: &Ctx<'_>) -> Vec<LinkOut> {
+        self.heard = ctx.now.mono;
+        if std::mem::take(&mut self.silent) {
+            vec![LinkOut::Changed]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn set_remote(&mut self, ctx: &mut Ctx<'_>) {
+        self.remote_set = true;
+        for candidate in std::mem::take(&mut self.early) {
+            self.effect(ctx, LinkEffect::AddCandidate(candidate));
+        }
+    }
+
+    fn candidate_out(&self, c: Candidate) -> LinkOut {
+        LinkOut::Sealed(SealedBody::Candidate {
+            link: self.id,
+            candidate: c.candidate,
+            mid: c.mid,
+            mline: c.mline,
+        })
+    }
+
+    fn transition(&mut self, phase: Phase) {
+        self.phase = phase;
+        let (phase, _, _) = self.view();
+        tracing::info!(room = %self.room, peer = %self.peer, link = %self.id, ?phase, "link");
+    }
+
+    fn effect(&self, ctx: &mut Ctx<'_>, effect: LinkEffect) {
+        ctx.out(Effect::Link {
+            room: self.room,
+            peer: self.peer,
+            link: self.id,
+            effect,
+        });
+    }
+}
+
+fn check_sdp(text: &str, fp: &Digest) -> Result<(), Code> {
+    sdp::check(text, fp).map_err(|e| {
+        tracing::warn!(error = %e, "SDP refused");
+        Code::BadSdp
+    })
+}

@@ -1,0 +1,588 @@
+//! Us and the room server.
+//!
+//! ```text
+//! Offline → Dialing → Greeting → Joined ⇄ Waiting → Dialing …
+//!               └─────────┴→ Waiting   └→ Refused
+//! ```
+
+use std::time::Duration;
+
+use kith_api::SessionPhase;
+use kith_protocol::invite::{RoomKeys, ServerAddr};
+use kith_protocol::room::{ClientMessage, IceServer, LeftWhy, ServerMessage};
+use kith_protocol::{Code, RoomId, Sid};
+
+use crate::effect::{Effect, SessionEffect};
+use crate::engine::Ctx;
+use crate::input::SessionNews;
+use crate::time::{Deadline, Mono};
+
+/// Opening the WebSocket may take this long.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Proving and joining may take this long.
+pub const GREET_TIMEOUT: Duration = Duration::from_secs(10);
+/// We ask for a sign of life after this much silence …
+pub const QUIET: Duration = Duration::from_secs(15);
+/// … and take the server for dead after this much.
+pub const DEAD: Duration = Duration::from_secs(35);
+/// Retry delays are drawn from zero to this, doubled each time …
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+/// … up to this.
+pub const BACKOFF_LAST: Duration = Duration::from_secs(30);
+/// No two dials are closer together than this.
+pub const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
+
+/// The session of one room.
+#[derive(Debug)]
+pub struct Session {
+    room: RoomId,
+    server: ServerAddr,
+    state: State,
+    /// Dials since the last success.
+    attempt: u32,
+    why: Option<Code>,
+}
+
+#[derive(Debug)]
+enum State {
+    Offline,
+    Dialing {
+        sid: Sid,
+        since: Mono,
+    },
+    Greeting {
+        sid: Sid,
+        since: Mono,
+    },
+    Joined {
+        sid: Sid,
+        heard: Mono,
+        pinged: Option<Mono>,
+        ice: Vec<IceServer>,
+    },
+    Waiting {
+        until: Mono,
+    },
+    Refused,
+}
+
+/// What the session tells its room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionOut {
+    /// We are in; these are the others.
+    Joined(Vec<Sid>),
+    /// Somebody came.
+    MemberJoined(Sid),
+    /// Somebody went.
+    MemberLeft(Sid, LeftWhy),
+    /// A member says something.
+    Signal(Sid, bytes::Bytes),
+    /// We are out: every sid we knew is void.
+    Lost,
+}
+
+impl Session {
+    /// A session that is not yet started.
+    pub fn new(room: RoomId, server: ServerAddr) -> Self {
+        Session {
+            room,
+            server,
+            state: State::Offline,
+            attempt: 0,
+            why: None,
+        }
+    }
+
+    /// Starts dialling unless it is on already.
+    pub fn start(&mut self, ctx: &mut Ctx<'_>) {
+        match self.state {
+            State::Offline | State::Refused | State::Waiting { .. } => self.dial(ctx),
+            State::Dialing { .. } | State::Greeting { .. } | State::Joined { .. } => {}
+        }
+    }
+
+    /// Says good-bye.
+    pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
+        if let State::Joined { sid, .. } = self.state {
+            self.effect(ctx, sid, SessionEffect::Send(ClientMessage::Leave {}));
+        }
+        if let Some(sid) = self.current_sid() {
+            self.effect(ctx, sid, SessionEffect::Close);
+        }
+        self.transition(State::Offline, None);
+    }
+
+    /// Our sid while we are in the room.
+    pub fn joined_sid(&self) -> Option<Sid> {
+        match self.state {
+            State::Joined { sid, .. } => Some(sid),
+            State::Offline
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Waiting { .. }
+            | State::Refused => None,
+        }
+    }
+
+    /// STUN and TURN servers, while we are in the room.
+    pub fn ice_servers(&self) -> Vec<IceServer> {
+        match &self.state {
+            State::Joined { ice, .. } => ice.clone(),
+            State::Offline
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Waiting { .. }
+            | State::Refused => Vec::new(),
+        }
+    }
+
+    /// For the room's view.
+    pub fn phase(&self) -> (SessionPhase, Option<Code>) {
+        let phase = match self.state {
+            State::Offline => SessionPhase::Offline,
+            State::Dialing { .. } => SessionPhase::Dialing,
+            State::Greeting { .. } => SessionPhase::Greeting,
+            State::Joined { .. } => SessionPhase::Joined,
+            State::Waiting { .. } => SessionPhase::Waiting,
+            State::Refused => SessionPhase::Refused,
+        };
+        (phase, self.why)
+    }
+
+    /// Passes bytes to a member; dropped while we are not in the room, as the member then is gone
+    /// too and will shake hands anew.
+    pub fn signal(&self, ctx: &mut Ctx<'_>, to: Sid, body: bytes::Bytes) {
+        if let Some(sid) = self.joined_sid() {
+            let body = kith_protocol::ids::Blob(body);
+            self.effect(
+                ctx,
+                sid,
+                SessionEffect::Send(ClientMessage::Signal { to, body }),
+            );
+        }
+    }
+
+    /// Takes news of the connection `sid`; that of an earlier connection is ignored.
+    pub fn handle(
+        &mut self,
+        sid: Sid,
+        news: SessionNews,
+        keys: &RoomKeys,
+        ctx: &mut Ctx<'_>,
+    ) -> Option<SessionOut> {
+        if self.current_sid() != Some(sid) {
+            return None;
+        }
+        match news {
+            SessionNews::Connected => {
+                if let State::Dialing { .. } = self.state {
+                    let join = ClientMessage::Join {
+                        room_id: self.room,
+                        sid,
+                        access_pk: keys.access_pk(),
+                        caps: Vec::new(),
+                    };
+                    self.effect(ctx, sid, SessionEffect::Send(join));
+                    self.transition(
+                        State::Greeting {
+                            sid,
+                            since: ctx.now.mono,
+                        },
+                        None,
+                    );
+                }
+                None
+            }
+            SessionNews::Message(message) => self.on_message(sid, message, keys, ctx),
+            SessionNews::Closed(code) => self.lost(code, ctx),
+        }
+    }
+
+    /// Acts on time.
+    pub fn on_time(&mut self, ctx: &mut Ctx<'_>) -> Option<SessionOut> {
+        let now = ctx.now.mono;
+        if self.deadline().is_none_or(|d| d.at > now) {
+            return None;
+        }
+        match &mut self.state {
+            State::Offline | State::Refused => None,
+            State::Waiting { .. } => {
+                self.dial(ctx);
+                None
+            }
+            State::Dialing { sid, .. } | State::Greeting { sid, .. } => {
+                let sid = *sid;
+                self.effect(ctx, sid, SessionEffect::Close);
+                self.lost(Code::ServerUnreachable, ctx)
+            }
+            State::Joined {
+                sid, heard, pinged, ..
+            } => {
+                let sid = *sid;
+                if now.since(*heard) >= DEAD {
+                    self.effect(ctx, sid, SessionEffect::Close);
+                    return self.lost(Code::ServerUnreachable, ctx);
+                }
+                *pinged = Some(now);
+                self.effect(
+                    ctx,
+                    sid,
+                    SessionEffect::Send(ClientMessage::Ping { t: now.0 }),
+                );
+                None
+            }
+        }
+    }
+
+    /// When [`Session::on_time`] has something to do.
+    pub fn deadline(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Offline | State::Refused => None,
+            State::Dialing { since, .. } => Some(Deadline {
+                at: *since + DIAL_TIMEOUT,
+                why: "dial",
+            }),
+            State::Greeting { since, .. } => Some(Deadline {
+                at: *since + GREET_TIMEOUT,
+                why: "greet",
+            }),
+            State::Joined { heard, pinged, .. } => Some(match pinged {
+                None => Deadline {
+                    at: *heard + QUIET,
+                    why: "heartbeat",
+                },
+                Some(_) => Deadline {
+                    at: *heard + DEAD,
+                    why: "server silent",
+                },
+            }),
+            State::Waiting { until } => Some(Deadline {
+                at: *until,
+                why: "retry",
+            }),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        sid: Sid,
+        message: ServerMessage,
+        keys: &RoomKeys,
+        ctx: &mut Ctx<'_>,
+    ) -> Option<SessionOut> {
+        let greeting = matches!(self.state, State::Greeting { .. });
+        let joined = if let State::Joined { heard, pinged, .. } = &mut self.state {
+            *heard = ctx.now.mono;
+            *pinged = None;
+            true
+        } else {
+            false
+        };
+        match message {
+            ServerMessage::Challenge { nonce } if greeting => {
+                let sig = keys.prove(self.server.authority(), &nonce, &sid);
+                self.effect(ctx, sid, SessionEffect::Send(ClientMessage::Prove { sig }));
+                None
+            }
+            ServerMessage::Joined {
+                you,
+                members,
+                ice_servers,
+                ..
+            } if greeting && you == sid => {
+                let heard = ctx.now.mono;
+                self.attempt = 0;
+                let state = State::Joined {
+                    sid,
+                    heard,
+                    pinged: None,
+                    ice: ice_servers,
+                };
+                self.transition(state, None);
+                // The list is the server's word: ourselves or somebody twice is not believed.
+                let mut others: Vec<Sid> = members.into_iter().map(|m| m.sid).collect();
+                others.sort_unstable();
+                others.dedup();
+                others.retain(|s| *s != sid);
+                Some(SessionOut::Joined(others))
+            }
+            ServerMessage::MemberJoined { sid: other, .. } if joined && other != sid => {
+                Some(SessionOut::MemberJoined(other))
+            }
+            ServerMessage::MemberLeft { sid: other, why } if joined => {
+                Some(SessionOut::MemberLeft(other, why))
+            }
+            ServerMessage::Signal { from, body } if joined => {
+                Some(SessionOut::Signal(from, body.0))
+            }
+            ServerMessage::IceServers { ice_servers, .. } => {
+                if let State::Joined { ice, .. } = &mut self.state {
+                    *ice = ice_servers;
+                }
+                None
+            }
+            ServerMessage::Error { code, .. } if greeting => {
+                self.effect(ctx, sid, SessionEffect::Close);
+                if code.is_final() {
+                    self.transition(State::Refused, Some(code));
+                    return Some(SessionOut::Lost);
+                }
+                self.lost(code, ctx)
+            }
+            ServerMessage::Error {
+                code,
+                about,
+                message,
+            } => {
+                tracing::debug!(
+                    code = code.name(),
+                    ?about,
+                    message,
+                    "the server refused something"
+                );
+                None
+            }
+            ServerMessage::Challenge { .. }
+            | ServerMessage::Joined { .. }
+            | ServerMessage::MemberJoined { .. }
+            | ServerMessage::MemberLeft { .. }
+            | ServerMessage::Signal { .. }
+            | ServerMessage::Call { .. }
+            | ServerMessage::Room { .. }
+            | ServerMessage::Restarting { .. }
+            | ServerMessage::Pong { .. }
+            | ServerMessage::Unknown => None,
+        }
+    }
+
+    fn dial(&mut self, ctx: &mut Ctx<'_>) {
+        let sid = Sid(ctx.random());
+        self.attempt = self.attempt.saturating_add(1);
+        self.effect(ctx, sid, SessionEffect::Dial(self.server.clone()));
+        let why = self.why;
+        self.transition(
+            State::Dialing {
+                sid,
+                since: ctx.now.mono,
+            },
+            why,
+        );
+    }
+
+    fn lost(&mut self, code: Code, ctx: &mut Ctx<'_>) -> Option<SessionOut> {
+        if code.is_final() {
+            self.transition(State::Refused, Some(code));
+            return Some(SessionOut::Lost);
+        }
+        let doublings = self.attempt.saturating_sub(1).min(10);
+        let most = BACKOFF_FIRST
+            .saturating_mul(1 << doublings)
+            .min(BACKOFF_LAST);
+        let delay = ctx.random_up_to(most).max(BACKOFF_FLOOR);
+        self.transition(
+            State::Waiting {
+                until: ctx.now.mono + delay,
+            },
+            Some(code),
+        );
+        Some(SessionOut::Lost)
+    }
+
+    fn current_sid(&self) -> Option<Sid> {
+        match self.state {
+            State::Dialing { sid, .. }
+            | State::Greeting { sid, .. }
+            | State::Joined { sid, .. } => Some(sid),
+            State::Offline | State::Waiting { .. } | State::Refused => None,
+        }
+    }
+
+    fn transition(&mut self, state: State, why: Option<Code>) {
+        self.state = state;
+        self.why = why;
+        let (phase, why) = self.phase();
+        tracing::info!(room = %self.room, ?phase, why = why.map(Code::name), "room server");
+    }
+
+    fn effect(&self, ctx: &mut Ctx<'_>, sid: Sid, effect: SessionEffect) {
+        ctx.out(Effect::Session(self.room, sid, effect));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+    use kith_protocol::ids::Nonce;
+    use kith_protocol::room::{Member, RoomInfo};
+
+    fn keys() -> RoomKeys {
+        RoomKeys::derive(&[1; 32])
+    }
+
+    fn session() -> Session {
+        Session::new(keys().room_id(), ServerAddr::parse("example.org").unwrap())
+    }
+
+    fn dialled(world: &mut World) -> (Session, Sid) {
+        let mut s = session();
+        s.start(&mut world.ctx());
+        let Some(Effect::Session(_, sid, SessionEffect::Dial(_))) = world.pop() else {
+            panic!()
+        };
+        (s, sid)
+    }
+
+    fn joined(world: &mut World) -> (Session, Sid) {
+        let (mut s, sid) = dialled(world);
+        s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
+        let m = ServerMessage::Challenge {
+            nonce: Nonce([2; 32]),
+        };
+        s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
+        let members = [Sid([3; 16]), sid, Sid([3; 16])];
+        let m = ServerMessage::Joined {
+            you: sid,
+            members: members.map(|sid| Member { sid, caps: vec![] }).to_vec(),
+            room: RoomInfo {
+                locked: false,
+                capacity: 9,
+            },
+            ice_servers: vec![],
+            ice_ttl: 0,
+            token: String::new(),
+        };
+        let out = s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
+        assert_eq!(out, Some(SessionOut::Joined(vec![Sid([3; 16])])));
+        (s, sid)
+    }
+
+    #[test]
+    fn joins_with_a_proof_that_holds() {
+        let mut world = World::new();
+        let (s, sid) = joined(&mut world);
+        assert_eq!(s.phase(), (SessionPhase::Joined, None));
+        let sent = world.drain();
+        let [
+            Effect::Session(_, _, SessionEffect::Send(ClientMessage::Join { access_pk, .. })),
+            Effect::Session(_, _, SessionEffect::Send(ClientMessage::Prove { sig })),
+        ] = &sent[..]
+        else {
+            panic!("{sent:?}")
+        };
+        let room = keys().room_id();
+        let nonce = Nonce([2; 32]);
+        let ok =
+            kith_protocol::invite::verify_proof(access_pk, &room, "example.org", &nonce, &sid, sig);
+        assert!(ok);
+    }
+
+    #[test]
+    fn a_lost_server_is_dialled_again_with_growing_random_delays_and_a_new_sid() {
+        let mut world = World::new();
+        let (mut s, mut sid) = dialled(&mut world);
+        let mut seen = vec![sid];
+        for round in 0..12u32 {
+            let news = SessionNews::Closed(Code::ServerUnreachable);
+            let out = s.handle(sid, news, &keys(), &mut world.ctx());
+            assert_eq!(out, Some(SessionOut::Lost));
+            let at = s.deadline().unwrap().at;
+            let delay = at.since(world.now.mono);
+            let most = (BACKOFF_FIRST * (1 << round.min(10))).min(BACKOFF_LAST);
+            assert!(
+                delay >= BACKOFF_FLOOR && delay <= most,
+                "{round}: {delay:?}"
+            );
+            world.now.mono = at;
+            s.on_time(&mut world.ctx());
+            let Some(Effect::Session(_, next, SessionEffect::Dial(_))) = world.pop() else {
+                panic!()
+            };
+            assert!(!seen.contains(&next));
+            seen.push(next);
+            sid = next;
+        }
+    }
+
+    #[test]
+    fn a_final_refusal_is_not_retried() {
+        for (code, phase) in [
+            (Code::BadProof, SessionPhase::Refused),
+            (Code::UnsupportedVersion, SessionPhase::Refused),
+            (Code::RoomFull, SessionPhase::Waiting),
+            (Code::RateLimited, SessionPhase::Waiting),
+        ] {
+            let mut world = World::new();
+            let (mut s, sid) = dialled(&mut world);
+            s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
+            let m = ServerMessage::Error {
+                code,
+                message: String::new(),
+                about: None,
+            };
+            s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
+            assert_eq!(s.phase(), (phase, Some(code)));
+        }
+    }
+
+    #[test]
+    fn silence_is_asked_about_and_then_believed() {
+        let mut world = World::new();
+        let (mut s, sid) = joined(&mut world);
+        world.drain();
+        world.now.mono = s.deadline().unwrap().at;
+        assert_eq!(s.on_time(&mut world.ctx()), None);
+        let ping = world.pop();
+        assert!(matches!(
+            ping,
+            Some(Effect::Session(
+                _,
+                _,
+                SessionEffect::Send(ClientMessage::Ping { .. })
+            ))
+        ));
+        let m = ServerMessage::Pong { t: 0 };
+        s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
+        assert_eq!(s.deadline().unwrap().why, "heartbeat");
+        world.now.mono = s.deadline().unwrap().at;
+        s.on_time(&mut world.ctx());
+        world.now.mono = s.deadline().unwrap().at;
+        assert_eq!(s.on_time(&mut world.ctx()), Some(SessionOut::Lost));
+        assert_eq!(s.phase().0, SessionPhase::Waiting);
+    }
+
+    #[test]
+    fn news_of_an_earlier_connection_is_ignored() {
+        let mut world = World::new();
+        let (mut s, _) = joined(&mut world);
+        let news = SessionNews::Closed(Code::ServerUnreachable);
+        assert_eq!(
+            s.handle(Sid([9; 16]), news, &keys(), &mut world.ctx()),
+            None
+        );
+        assert_eq!(s.phase().0, SessionPhase::Joined);
+    }
+
+    #[test]
+    fn messages_before_their_time_are_ignored() {
+        let mut world = World::new();
+        let (mut s, sid) = dialled(&mut world);
+        for m in [
+            ServerMessage::MemberJoined {
+                sid: Sid([7; 16]),
+                caps: vec![],
+            },
+            ServerMessage::Signal {
+                from: Sid([7; 16]),
+                body: vec![1].into(),
+            },
+            ServerMessage::Challenge {
+                nonce: Nonce([0; 32]),
+            },
+        ] {
+            let out = s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
+            assert_eq!(out, None);
+        }
+        assert!(world.drain().is_empty());
+    }
+}
