@@ -156,6 +156,28 @@ async fn messages_arrive_in_order_and_the_route_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_small_messages_does_not_wait_for_a_keepalive() {
+    let (one, mut other) = connect().await;
+    let rounds = async {
+        for _ in 0..20 {
+            for n in 0..600_u32 {
+                one.connection
+                    .send_message(Bytes::from(n.to_string()))
+                    .await
+                    .unwrap();
+            }
+            for n in 0..600_u32 {
+                assert_eq!(other.next_message().await, n.to_string());
+            }
+        }
+    };
+    // Each round that waits for one costs about two seconds.
+    timeout(Duration::from_secs(10), rounds)
+        .await
+        .expect("bursts go through at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn candidates_may_come_ahead_of_their_descriptions() {
     let (one, mut one_events) = open().await;
     let (other, mut other_events) = open().await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use tokio::sync::{Barrier, mpsc};
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::peer_connection::PeerConnection;
@@ -73,9 +74,30 @@ impl Channel {
             .map_err(|error| self.closed(&error))
     }
 
+    fn closed(&self, error: &webrtc::error::Error) -> RtcError {
+        tracing::debug!(label = %self.label, %error, "not sent");
+        RtcError::Closed
+    }
+}
+
+/// The reading half of a channel; its one reader holds it.
+pub(super) struct Reader {
+    channel: Channel,
+    /// Events taken since the driver was last woken.
+    taken: usize,
+}
+
+/// Events the crate takes in at once before it holds back what follows.
+const CRATE_BATCH: usize = 256;
+
+impl Reader {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { channel, taken: 0 }
+    }
+
     /// Reads until the channel opens; false when it closes instead.
-    async fn opened(&self) -> bool {
-        while let Some(event) = self.inner.poll().await {
+    async fn opened(&mut self) -> bool {
+        while let Some(event) = self.next_event().await {
             match event {
                 DataChannelEvent::OnOpen => return true,
                 DataChannelEvent::OnClose => return false,
@@ -87,12 +109,14 @@ impl Channel {
     }
 
     /// The next message; `None` once the channel is closed.
-    async fn next(&self) -> Option<Bytes> {
-        while let Some(event) = self.inner.poll().await {
+    async fn next(&mut self) -> Option<Bytes> {
+        while let Some(event) = self.next_event().await {
             match event {
                 DataChannelEvent::OnMessage(message) => return Some(message.data.freeze()),
                 DataChannelEvent::OnClose => return None,
-                DataChannelEvent::OnError => tracing::debug!(label = %self.label, "channel error"),
+                DataChannelEvent::OnError => {
+                    tracing::debug!(label = %self.channel.label, "channel error");
+                }
                 // Thresholds are not set, and closing ends in closed.
                 _ => {}
             }
@@ -100,67 +124,88 @@ impl Channel {
         None
     }
 
-    fn closed(&self, error: &webrtc::error::Error) -> RtcError {
-        tracing::debug!(label = %self.label, %error, "not sent");
-        RtcError::Closed
+    async fn next_event(&mut self) -> Option<DataChannelEvent> {
+        if let Some(event) = self.channel.inner.poll().now_or_never() {
+            self.taken += 1;
+            return event;
+        }
+        if self.taken >= CRATE_BATCH {
+            self.taken = 0;
+            self.wake_driver().await;
+        }
+        self.channel.inner.poll().await
+    }
+
+    /// A driver that has taken in a full batch leaves the rest where it is, and when its queues
+    /// empty at the wrong moment it sleeps on that rest until the next packet or timer: up to a
+    /// keepalive. Setting a threshold to what it is makes it look again.
+    async fn wake_driver(&self) {
+        if let Err(error) = self
+            .channel
+            .inner
+            .set_buffered_amount_low_threshold(0)
+            .await
+        {
+            tracing::trace!(label = %self.channel.label, %error, "driver not woken");
+        }
     }
 }
 
 /// Reads `messages` into the events, waiting for the reader: what waits here closes the SCTP
 /// window, and the other end waits too.
 pub(super) async fn pump_messages(
-    channel: Channel,
+    mut reader: Reader,
     all_open: Arc<Barrier>,
     events: mpsc::Sender<RtcEvent>,
 ) {
-    if channel.opened().await {
+    if reader.opened().await {
         all_open.wait().await;
         if events.send(RtcEvent::ChannelsOpen).await.is_err() {
             return;
         }
-        while let Some(message) = channel.next().await {
+        while let Some(message) = reader.next().await {
             if events.send(RtcEvent::Message(message)).await.is_err() {
                 return;
             }
         }
     }
-    report_closed(channel.label, &events).await;
+    report_closed(reader.channel.label, &events).await;
 }
 
 /// Reads `presence` into the events, dropping what does not fit: a newer beat follows.
 pub(super) async fn pump_presence(
-    channel: Channel,
+    mut reader: Reader,
     all_open: Arc<Barrier>,
     events: mpsc::Sender<RtcEvent>,
 ) {
-    if channel.opened().await {
+    if reader.opened().await {
         all_open.wait().await;
-        while let Some(beat) = channel.next().await {
+        while let Some(beat) = reader.next().await {
             if events.try_send(RtcEvent::Presence(beat)).is_err() {
                 tracing::trace!("presence beat dropped");
             }
         }
     }
-    report_closed(channel.label, &events).await;
+    report_closed(reader.channel.label, &events).await;
 }
 
 /// Reads `files` into the lane, waiting for its reader.
 pub(super) async fn pump_files(
-    channel: Channel,
+    mut reader: Reader,
     all_open: Arc<Barrier>,
     lane: mpsc::Sender<Bytes>,
     events: mpsc::Sender<RtcEvent>,
 ) {
-    if channel.opened().await {
+    if reader.opened().await {
         all_open.wait().await;
-        while let Some(frame) = channel.next().await {
+        while let Some(frame) = reader.next().await {
             if lane.send(frame).await.is_err() {
                 return;
             }
         }
     }
     drop(lane);
-    report_closed(channel.label, &events).await;
+    report_closed(reader.channel.label, &events).await;
 }
 
 async fn report_closed(label: ChannelLabel, events: &mpsc::Sender<RtcEvent>) {

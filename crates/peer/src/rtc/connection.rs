@@ -19,19 +19,20 @@ use webrtc::media_stream::track_local::static_sample::TrackLocalStaticSample;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder,
     RTCIceCandidateInit, RTCIceServer, RTCIceTransportPolicy, RTCSessionDescription, Registry,
-    SettingEngine, SettingEngineBuilder, StatsSelector, configure_rtcp_reports,
+    SettingEngine, SettingEngineBuilder, configure_rtcp_reports,
 };
 
 use super::addresses::LocalAddresses;
-use super::channel::{Channel, pump_files, pump_messages, pump_presence};
+use super::channel::{Channel, Reader, pump_files, pump_messages, pump_presence};
 use super::context::{IceConfig, RtcContext};
 use super::error::RtcError;
 use super::event::{Callbacks, ChannelLabel, Control, IceCandidate, LinkState, RtcEvent};
 use super::lane::Lane;
 use super::route::{self, Route};
 use super::tuning::{
-    CONTROL_QUEUE, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER, ICE_KEEPALIVE, INCOMING_QUEUE,
-    MAX_MESSAGE_BYTES, MAX_PENDING_CANDIDATES,
+    CONTROL_QUEUE, ICE_CHECK_INTERVAL, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER, ICE_KEEPALIVE,
+    ICE_MAX_CHECKS, ICE_REFLEXIVE_WAIT, ICE_RELAY_WAIT, INCOMING_QUEUE, MAX_MESSAGE_BYTES,
+    MAX_PENDING_CANDIDATES,
 };
 
 /// Payload type of Opus on the wire, the one browsers use.
@@ -101,16 +102,21 @@ impl Connection {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward(control_rx, Arc::downgrade(&peer), events.clone()));
         tasks.spawn(pump_messages(
-            messages.clone(),
+            Reader::new(messages.clone()),
             Arc::clone(&all_open),
             events.clone(),
         ));
         tasks.spawn(pump_presence(
-            presence.clone(),
+            Reader::new(presence.clone()),
             Arc::clone(&all_open),
             events.clone(),
         ));
-        tasks.spawn(pump_files(files.clone(), all_open, frames, events.clone()));
+        tasks.spawn(pump_files(
+            Reader::new(files.clone()),
+            all_open,
+            frames,
+            events.clone(),
+        ));
 
         Ok(Self {
             peer,
@@ -240,11 +246,7 @@ impl Connection {
 
     /// The path in use; `None` before one is selected.
     pub async fn route(&self) -> Option<Route> {
-        let report = self
-            .peer
-            .get_stats(Instant::now(), StatsSelector::None)
-            .await;
-        route::from_report(&report)
+        route::selected(&*self.peer).await
     }
 
     /// Ends the connection: tells the other end, stops every task and releases the sockets.
@@ -362,7 +364,11 @@ fn settings(context: &RtcContext) -> SettingEngine {
             Some(ICE_DISCONNECTED_AFTER),
             Some(ICE_FAILED_AFTER),
             Some(ICE_KEEPALIVE),
-        );
+        )
+        .with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), Some(ICE_MAX_CHECKS))
+        .with_srflx_acceptance_min_wait(Some(ICE_REFLEXIVE_WAIT))
+        .with_prflx_acceptance_min_wait(Some(ICE_REFLEXIVE_WAIT))
+        .with_relay_acceptance_min_wait(Some(ICE_RELAY_WAIT));
     if let Some(mtu) = context.tuning().sctp_mtu {
         settings = settings.with_sctp_mtu(mtu);
     }

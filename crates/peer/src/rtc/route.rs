@@ -1,8 +1,8 @@
 //! The path that carries a connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use webrtc::peer_connection::{RTCIceCandidateType, RTCStatsReport, RTCStatsReportEntry};
+use webrtc::peer_connection::{PeerConnection, RTCIceCandidateType, StatsSelector};
 
 /// How one end of a path is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,36 +30,35 @@ pub struct Route {
     pub bytes_received: u64,
 }
 
-/// The selected pair of `report`, or `None` before there is one.
-pub(super) fn from_report(report: &RTCStatsReport) -> Option<Route> {
-    let selected = &report.transport()?.selected_candidate_pair_id;
-    let pair = report
+/// The selected pair of `peer`, or `None` before there is one.
+pub(super) async fn selected(peer: &dyn PeerConnection) -> Option<Route> {
+    let ice = peer.sctp().await?.transport().ice_transport();
+    let pair = ice.get_selected_candidate_pair().await.ok()??;
+    let (local, remote) = (kind(pair.local().typ)?, kind(pair.remote().typ)?);
+    let report = peer.get_stats(Instant::now(), StatsSelector::None).await;
+    let selected = report
+        .transport()
+        .map(|transport| &transport.selected_candidate_pair_id);
+    let stats = report
         .candidate_pairs()
-        .find(|pair| pair.stats.id == *selected)
-        .or_else(|| report.candidate_pairs().find(|pair| pair.nominated))?;
-    let round_trip = pair.current_round_trip_time;
+        .find(|pair| Some(&pair.stats.id) == selected);
     Some(Route {
-        local: kind(report, &pair.local_candidate_id)?,
-        remote: kind(report, &pair.remote_candidate_id)?,
-        round_trip: (round_trip > 0.0)
-            .then(|| Duration::try_from_secs_f64(round_trip).ok())
-            .flatten(),
-        bytes_sent: pair.bytes_sent,
-        bytes_received: pair.bytes_received,
+        local,
+        remote,
+        round_trip: stats
+            .filter(|stats| stats.current_round_trip_time > 0.0)
+            .and_then(|stats| Duration::try_from_secs_f64(stats.current_round_trip_time).ok()),
+        bytes_sent: stats.map_or(0, |stats| stats.bytes_sent),
+        bytes_received: stats.map_or(0, |stats| stats.bytes_received),
     })
 }
 
-fn kind(report: &RTCStatsReport, candidate: &str) -> Option<PathKind> {
-    let stats = match report.get(candidate)? {
-        RTCStatsReportEntry::LocalCandidate(stats)
-        | RTCStatsReportEntry::RemoteCandidate(stats) => stats,
-        // The enum is open.
-        _ => return None,
-    };
-    match stats.candidate_type {
+fn kind(candidate: RTCIceCandidateType) -> Option<PathKind> {
+    match candidate {
         RTCIceCandidateType::Host => Some(PathKind::Host),
         RTCIceCandidateType::Srflx | RTCIceCandidateType::Prflx => Some(PathKind::Reflexive),
         RTCIceCandidateType::Relay => Some(PathKind::Relay),
+        // The enum is open.
         _ => None,
     }
 }

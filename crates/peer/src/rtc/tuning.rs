@@ -36,6 +36,19 @@ pub const ICE_FAILED_AFTER: Duration = Duration::from_secs(10);
 /// Interval of keepalives on an otherwise silent link (RFC 7675 asks for at most 5 s).
 pub const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
 
+/// Interval between connectivity checks of a pair. The crate's own 200 ms shows as waiting in
+/// every connect.
+pub(super) const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Checks of a pair before it is given up: 3 s, which a path over a satellite survives.
+pub(super) const ICE_MAX_CHECKS: u16 = 60;
+
+/// How long a better path may take to answer before one through a NAT is taken.
+pub(super) const ICE_REFLEXIVE_WAIT: Duration = Duration::from_millis(300);
+
+/// How long a direct path may take to answer before a relayed one is taken.
+pub(super) const ICE_RELAY_WAIT: Duration = Duration::from_millis(1000);
+
 /// Candidates kept while their session description is still on its way.
 pub const MAX_PENDING_CANDIDATES: usize = 64;
 
