@@ -10,6 +10,7 @@ use webrtc::peer_connection::PeerConnection;
 
 use super::error::RtcError;
 use super::event::{ChannelLabel, RtcEvent};
+use super::nudge::Nudge;
 use super::tuning::{MAX_MESSAGE_BYTES, PRESENCE_QUEUE_BYTES};
 
 /// One of the three negotiated channels.
@@ -83,16 +84,21 @@ impl Channel {
 /// The reading half of a channel; its one reader holds it.
 pub(super) struct Reader {
     channel: Channel,
-    /// Events taken since the driver was last woken.
+    nudge: Arc<Nudge>,
+    /// Events taken since the driver was last nudged.
     taken: usize,
 }
 
-/// Events the crate takes in at once before it holds back what follows.
+/// Events the driver takes in at once before it leaves what follows for the next nudge.
 const CRATE_BATCH: usize = 256;
 
 impl Reader {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self { channel, taken: 0 }
+    pub(super) fn new(channel: Channel, nudge: Arc<Nudge>) -> Self {
+        Self {
+            channel,
+            nudge,
+            taken: 0,
+        }
     }
 
     /// Reads until the channel opens; false when it closes instead.
@@ -131,23 +137,9 @@ impl Reader {
         }
         if self.taken >= CRATE_BATCH {
             self.taken = 0;
-            self.wake_driver().await;
+            self.nudge.ring();
         }
         self.channel.inner.poll().await
-    }
-
-    /// A driver that has taken in a full batch leaves the rest where it is, and when its queues
-    /// empty at the wrong moment it sleeps on that rest until the next packet or timer: up to a
-    /// keepalive. Setting a threshold to what it is makes it look again.
-    async fn wake_driver(&self) {
-        if let Err(error) = self
-            .channel
-            .inner
-            .set_buffered_amount_low_threshold(0)
-            .await
-        {
-            tracing::trace!(label = %self.channel.label, %error, "driver not woken");
-        }
     }
 }
 

@@ -29,6 +29,7 @@ use super::error::RtcError;
 use super::event::{Callbacks, ChannelLabel, Control, IceCandidate, LinkState, RtcEvent};
 use super::lane::Lane;
 use super::route::{self, Route};
+use super::runtime::TunedRuntime;
 use super::tuning::{
     CONTROL_QUEUE, ICE_CHECK_INTERVAL, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER, ICE_KEEPALIVE,
     ICE_MAX_CHECKS, ICE_REFLEXIVE_WAIT, ICE_RELAY_WAIT, INCOMING_QUEUE, MAX_MESSAGE_BYTES,
@@ -86,7 +87,8 @@ impl Connection {
         events: mpsc::Sender<RtcEvent>,
     ) -> Result<Self, RtcError> {
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
-        let peer = build(context, ice, Callbacks::new(control)).await?;
+        let runtime = Arc::new(TunedRuntime::new(context.tuning().udp_buffer));
+        let peer = build(context, ice, Arc::clone(&runtime), Callbacks::new(control)).await?;
         let channels = declare_channels(&*peer).await;
         let (messages, files, presence) = match channels {
             Ok(channels) => channels,
@@ -102,17 +104,17 @@ impl Connection {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward(control_rx, Arc::downgrade(&peer), events.clone()));
         tasks.spawn(pump_messages(
-            Reader::new(messages.clone()),
+            Reader::new(messages.clone(), runtime.nudge()),
             Arc::clone(&all_open),
             events.clone(),
         ));
         tasks.spawn(pump_presence(
-            Reader::new(presence.clone()),
+            Reader::new(presence.clone(), runtime.nudge()),
             Arc::clone(&all_open),
             events.clone(),
         ));
         tasks.spawn(pump_files(
-            Reader::new(files.clone()),
+            Reader::new(files.clone(), runtime.nudge()),
             all_open,
             frames,
             events.clone(),
@@ -299,6 +301,7 @@ impl Connection {
 async fn build(
     context: &RtcContext,
     ice: &IceConfig,
+    runtime: Arc<TunedRuntime>,
     callbacks: Callbacks,
 ) -> Result<Arc<dyn PeerConnection>, RtcError> {
     let tuning = context.tuning();
@@ -332,7 +335,7 @@ async fn build(
             .with_media_engine(media)
             .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
             .with_setting_engine(settings(context))
-            .with_runtime(context.runtime())
+            .with_runtime(runtime)
             .with_handler(Arc::new(callbacks))
             .with_udp_addrs(vec![LocalAddresses {
                 include_loopback: ice.include_loopback,

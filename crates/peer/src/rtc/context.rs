@@ -1,10 +1,8 @@
 //! What all connections of an app session share.
 
-use std::sync::Arc;
-
 use super::certificate::Certificate;
 use super::error::RtcError;
-use super::runtime::{TunedRuntime, effective_udp_buffer};
+use super::runtime::effective_udp_buffer;
 use super::tuning::{SCTP_WINDOW_FLOOR, Tuning};
 
 /// How a connection looks for paths.
@@ -39,11 +37,10 @@ impl std::fmt::Debug for IceServer {
     }
 }
 
-/// The session's certificate, runtime and sizes. Cheap to share; made once per app session.
+/// The session's certificate and sizes. Cheap to share; made once per app session.
 #[derive(Debug)]
 pub struct RtcContext {
     certificate: Certificate,
-    runtime: Arc<TunedRuntime>,
     sctp_window: u32,
     tuning: Tuning,
 }
@@ -69,7 +66,6 @@ impl RtcContext {
         tracing::debug!(effective, sctp_window, "socket buffers");
         Ok(Self {
             certificate: Certificate::generate()?,
-            runtime: Arc::new(TunedRuntime::new(tuning.udp_buffer)),
             sctp_window,
             tuning,
         })
@@ -85,10 +81,6 @@ impl RtcContext {
     #[must_use]
     pub fn sctp_window(&self) -> u32 {
         self.sctp_window
-    }
-
-    pub(super) fn runtime(&self) -> Arc<TunedRuntime> {
-        Arc::clone(&self.runtime)
     }
 
     pub(super) fn tuning(&self) -> Tuning {

@@ -22,6 +22,7 @@ mod context;
 mod error;
 mod event;
 mod lane;
+mod nudge;
 mod route;
 mod runtime;
 mod tuning;

@@ -13,6 +13,8 @@ use webrtc::runtime::{
     TokioRuntime,
 };
 
+use super::nudge::Nudge;
+
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The crate's tokio runtime with one difference: UDP sockets get large kernel buffers before
@@ -22,16 +24,22 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct TunedRuntime {
     inner: TokioRuntime,
     udp_buffer: usize,
+    nudge: Arc<Nudge>,
 }
 
 impl TunedRuntime {
-    /// A runtime whose UDP sockets ask for `udp_buffer` bytes per direction.
+    /// A runtime for one connection, whose UDP sockets ask for `udp_buffer` bytes per direction.
     #[must_use]
     pub fn new(udp_buffer: usize) -> Self {
         Self {
             inner: TokioRuntime,
             udp_buffer,
+            nudge: Arc::default(),
         }
+    }
+
+    pub(super) fn nudge(&self) -> Arc<Nudge> {
+        Arc::clone(&self.nudge)
     }
 }
 
@@ -77,7 +85,7 @@ impl Runtime for TunedRuntime {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         size_buffers(&socket, self.udp_buffer);
-        self.inner.wrap_udp_socket(socket)
+        Ok(self.nudge.attach(self.inner.wrap_udp_socket(socket)?))
     }
 
     fn wrap_tcp_listener(

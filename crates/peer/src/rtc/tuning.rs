@@ -18,7 +18,7 @@ pub const SCTP_WINDOW_FLOOR: u32 = 256 * 1024;
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
 /// Bytes that may wait unacknowledged in one channel before `send` waits.
-pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+pub const SEND_QUEUE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes that may wait in `presence` before a beat is dropped: an old beat is worth nothing.
 pub const PRESENCE_QUEUE_BYTES: usize = 8 * 1024;
