@@ -2,9 +2,9 @@
 //!
 //! The driver takes in at most a batch of 256 messages at once and leaves the rest where it is.
 //! It resumes only when a datagram arrives; when the sender has nothing more to send, that is
-//! the next keepalive, up to two seconds later. A nudge is a datagram that no network brought:
-//! one byte of a value that no protocol here uses (RFC 7983 section 7), which the driver drops
-//! after it has looked at everything else.
+//! the next keepalive, up to two seconds later. A nudge is a datagram that no network brought: a
+//! STUN binding indication, which asks for no answer and changes nothing (RFC 8445 section 11),
+//! and after which the driver looks at everything else.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,8 +15,11 @@ use std::task::{Context, Poll};
 use futures::task::AtomicWaker;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
-/// Outside all ranges that RFC 7983 assigns.
-const MEANINGLESS_BYTE: u8 = 0xff;
+/// A binding indication without attributes: type, length, magic cookie, transaction (RFC 8489
+/// section 5).
+const INDICATION: [u8; 20] = [
+    0x00, 0x11, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 /// Nudges the driver of one connection, through the socket it bound last.
 #[derive(Debug, Default)]
@@ -75,16 +78,15 @@ impl AsyncUdpSocket for BelledSocket {
         // Registered before looking, so that a ring in between is not lost.
         self.bell.reader.register(cx.waker());
         if self.bell.rung.swap(false, Ordering::AcqRel)
-            && let (Some(meta), Some(byte)) = (
-                meta.first_mut(),
-                bufs.first_mut().and_then(|buf| buf.first_mut()),
-            )
+            && let (Some(meta), Some(buf)) = (meta.first_mut(), bufs.first_mut())
+            && let Some(start) = buf.get_mut(..INDICATION.len())
         {
-            *byte = MEANINGLESS_BYTE;
+            start.copy_from_slice(&INDICATION);
             *meta = RecvMeta::default();
+            // No candidate has this address, so nobody seems to have spoken.
             meta.addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-            meta.len = 1;
-            meta.stride = 1;
+            meta.len = INDICATION.len();
+            meta.stride = INDICATION.len();
             return Poll::Ready(Ok(1));
         }
         self.inner.poll_recv(cx, bufs, meta)
