@@ -107,8 +107,13 @@ impl Reader {
             match event {
                 DataChannelEvent::OnOpen => return true,
                 DataChannelEvent::OnClose => return false,
-                // The driver reports the opening before any message.
-                _ => {}
+                // The driver reports the opening before any message; the enum is open.
+                DataChannelEvent::OnError
+                | DataChannelEvent::OnClosing
+                | DataChannelEvent::OnBufferedAmountLow
+                | DataChannelEvent::OnBufferedAmountHigh
+                | DataChannelEvent::OnMessage(_)
+                | _ => {}
             }
         }
         false
@@ -123,8 +128,12 @@ impl Reader {
                 DataChannelEvent::OnError => {
                     tracing::debug!(label = %self.channel.label, "channel error");
                 }
-                // Thresholds are not set, and closing ends in closed.
-                _ => {}
+                // Thresholds are not set, closing ends in closed; the enum is open.
+                DataChannelEvent::OnOpen
+                | DataChannelEvent::OnClosing
+                | DataChannelEvent::OnBufferedAmountLow
+                | DataChannelEvent::OnBufferedAmountHigh
+                | _ => {}
             }
         }
         None

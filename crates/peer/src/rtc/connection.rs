@@ -93,7 +93,6 @@ impl Connection {
         let (messages, files, presence) = match channels {
             Ok(channels) => channels,
             Err(error) => {
-                // The driver outlives a mere drop on some runtimes.
                 let _ = peer.close().await;
                 return Err(error);
             }
@@ -341,7 +340,7 @@ async fn build(
                 include_loopback: ice.include_loopback,
             }])
             .with_data_channel_send_buffer_limit(tuning.send_queue)
-            .with_dedicated_reactor_pool_size(tuning.reactor_threads)
+            .with_dedicated_reactor_pool_size(tuning.reactor_threads.max(1))
             .build()
             .await
             .map_err(setup)?,

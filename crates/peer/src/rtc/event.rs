@@ -141,7 +141,7 @@ impl PeerConnectionEventHandler for Callbacks {
             RTCPeerConnectionState::Failed => LinkState::Failed,
             RTCPeerConnectionState::Closed => LinkState::Closed,
             // `New` says nothing, and the enum is open.
-            _ => return,
+            RTCPeerConnectionState::Unspecified | RTCPeerConnectionState::New | _ => return,
         };
         self.report(Control::Event(RtcEvent::StateChanged(state)));
     }

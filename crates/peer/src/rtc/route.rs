@@ -59,6 +59,6 @@ fn kind(candidate: RTCIceCandidateType) -> Option<PathKind> {
         RTCIceCandidateType::Srflx | RTCIceCandidateType::Prflx => Some(PathKind::Reflexive),
         RTCIceCandidateType::Relay => Some(PathKind::Relay),
         // The enum is open.
-        _ => None,
+        RTCIceCandidateType::Unspecified | _ => None,
     }
 }
