@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Bytes asked for as `SO_RCVBUF` and `SO_SNDBUF` of every UDP socket. 4 MiB carry a window of
-/// 4 MiB: 450 MB/s over loopback on two idle cores, against 39 with the system's default and the
-/// crate's own window. Where the kernel grants less, the window follows; at 208 KiB that costs
-/// little CPU, but at a round trip of 40 ms most of the rate.
+/// Bytes asked for as `SO_RCVBUF` and `SO_SNDBUF` of every UDP socket. 4 MiB hold a window of
+/// 4 MiB: 460 MB/s over loopback on two idle cores. Where the kernel grants less, the window
+/// follows: at 208 KiB the rate over loopback was the same as at 4 MiB on two equally busy cores
+/// (260 MB/s), but the window bounds the rate by the round trip.
 pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Largest SCTP receive window, bytes. The window in use is this or the effective UDP receive
 /// buffer, whichever is smaller: a window that the kernel cannot hold turns into loss, and one
-/// loss costs a round trip. Over loopback 2 MiB do as well (510 MB/s); a round trip of 40 ms
-/// wants all of it.
+/// loss costs a round trip. Over loopback 2 MiB do as well; longer paths want all of it, as the
+/// rate is at most the window per round trip.
 pub const SCTP_WINDOW_MAX: u32 = 4 * 1024 * 1024;
 
 /// Smallest SCTP receive window, bytes, kept even where the kernel gives less: it has to hold
@@ -21,18 +21,19 @@ pub const SCTP_WINDOW_FLOOR: u32 = 256 * 1024;
 /// Largest message on any channel, bytes; both ends announce it (RFC 8841 section 6).
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// Bytes that may wait unacknowledged in one channel before `send` waits. Each costs the sender
-/// several times its size while it is in flight: peak resident memory while pushing 512 MiB is
-/// 40 MiB at 1 MiB, 47 at 2, 59 at 3 and 80 at 4, at the same rate over loopback. Over a round
-/// trip of `t` the rate is at most this by `t`.
-pub const SEND_QUEUE_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes that may wait unacknowledged in one channel before `send` waits. As much as the window,
+/// so that the window and not this bounds a long path. Over loopback the rate is the same from
+/// 0.5 to 8 MiB. What waits costs several times its size: the peak resident memory of a process
+/// that pushes 1 GiB is 18 MiB at 2 MiB and 27 at 4 with the system's allocator; with mimalloc it
+/// is 47 and 80, for a tenth less CPU.
+pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes that may wait in `presence` before a beat is dropped: an old beat is worth nothing.
 pub const PRESENCE_QUEUE_BYTES: usize = 8 * 1024;
 
 /// Threads that drive connections, shared by all connections of the process; each connection
 /// stays on one. A busy link then leaves the other links and the caller's runtime alone; for one
-/// link alone the rate is that of the caller's runtime (450 MB/s), with less CPU.
+/// link alone the rate is that of the caller's runtime (450 MB/s), for a tenth less CPU.
 pub const REACTOR_THREADS: usize = 2;
 
 /// Silence after which a link counts as disconnected. Two keepalives may be lost before.
@@ -81,7 +82,7 @@ pub struct Tuning {
     /// Driver threads, at least 1. The first connection of a process decides.
     pub reactor_threads: usize,
     /// Size budget of one SCTP packet, bytes; `None` takes the value that fits every IPv6 path
-    /// (RFC 8200 section 5). 1400 saves a tenth of the CPU (610 MB/s over loopback), but nothing
+    /// (RFC 8200 section 5). 1400 saves a tenth of the CPU (over loopback), but nothing
     /// discovers the paths that drop such packets.
     pub sctp_mtu: Option<u32>,
 }
