@@ -25,6 +25,7 @@ mod lane;
 mod nudge;
 mod route;
 mod runtime;
+mod setup;
 mod tuning;
 
 pub use certificate::Certificate;
