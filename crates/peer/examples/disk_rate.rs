@@ -71,16 +71,33 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
         Ok(())
     })?;
 
-    let files = 1_000;
-    let start = Instant::now();
-    for index in 0..files {
-        let name = SafePath::from_wire(&format!("small/{index}"))?;
+    let files: u32 = 1_024;
+    let small = |folder: &str, index: u32| -> Answer<PartFile> {
+        let name = SafePath::from_wire(&format!("{folder}/{index}"))?;
         let part = PartFile::create_or_open(&target, &name, PartTag(1), 10)?;
         part.write_chunk(0, &data[..10])?;
-        part.finish(entry.mode, entry.mtime)?;
+        Ok(part)
+    };
+    let start = Instant::now();
+    for index in 0..files {
+        small("single", index)?.finish(entry.mode, entry.mtime)?;
     }
     let per_second = f64::from(files) / start.elapsed().as_secs_f64();
-    println!("{:34}{per_second:8.0} files/s", "small files, each durable");
+    println!("{:34}{per_second:8.0} files/s", "small files, one by one");
+    let start = Instant::now();
+    for from in (0..files).step_by(256) {
+        let batch = (from..from + 256)
+            .map(|index| Ok((small("batch", index)?, entry.mode, entry.mtime)))
+            .collect::<Answer<Vec<_>>>()?;
+        for name in PartFile::finish_many(&batch) {
+            name?;
+        }
+    }
+    let per_second = f64::from(files) / start.elapsed().as_secs_f64();
+    println!(
+        "{:34}{per_second:8.0} files/s",
+        "small files, 256 at a time"
+    );
     Ok(())
 }
 

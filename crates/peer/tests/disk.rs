@@ -1,4 +1,5 @@
 //! The disk layer on real folders.
+#![allow(clippy::unwrap_used)]
 
 #[path = "disk/faults.rs"]
 mod faults;

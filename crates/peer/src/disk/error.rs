@@ -154,68 +154,38 @@ impl DiskError {
 
     /// Reads the system's answer about something in a download folder.
     pub(super) fn target(path: &Path, error: impl Into<io::Error>) -> Self {
-        let path = path.to_path_buf();
-        let source = error.into();
-        match Cause::of(&source) {
-            Cause::Missing => Self::PartGone { path },
-            Cause::InTheWay => Self::Obstructed { path },
-            cause => Self::common(path, source, cause),
-        }
+        let missing = |path| Self::PartGone { path };
+        let in_the_way = |path| Self::Obstructed { path };
+        Self::read(path, error.into(), missing, in_the_way)
     }
 
     /// Reads the system's answer about something that is being sent.
     pub(super) fn source(path: &Path, error: impl Into<io::Error>) -> Self {
+        let missing = |path| Self::SourceMissing { path };
+        // A link or a folder stands where a plain file was found before.
+        let in_the_way = |path| Self::SourceChanged { path };
+        Self::read(path, error.into(), missing, in_the_way)
+    }
+
+    fn read(
+        path: &Path,
+        source: io::Error,
+        missing: impl FnOnce(PathBuf) -> Self,
+        in_the_way: impl FnOnce(PathBuf) -> Self,
+    ) -> Self {
         let path = path.to_path_buf();
-        let source = error.into();
-        match Cause::of(&source) {
-            Cause::Missing => Self::SourceMissing { path },
-            // A link or a folder stands where a plain file was found before.
-            Cause::InTheWay => Self::SourceChanged { path },
-            cause => Self::common(path, source, cause),
-        }
-    }
-
-    fn common(path: PathBuf, source: io::Error, cause: Cause) -> Self {
-        match cause {
-            Cause::NoSpace => Self::NoSpace { path },
-            Cause::Quota => Self::OverQuota { path },
-            Cause::ReadOnly => Self::ReadOnly { path },
-            Cause::Denied => Self::Denied { path },
-            Cause::TooLarge => Self::TooLarge { path },
-            Cause::Device => Self::Failing { path },
-            Cause::Missing | Cause::InTheWay | Cause::Other => Self::Io { path, source },
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    NoSpace,
-    Quota,
-    ReadOnly,
-    Denied,
-    TooLarge,
-    Device,
-    Missing,
-    InTheWay,
-    Other,
-}
-
-impl Cause {
-    fn of(error: &io::Error) -> Self {
-        match Errno::from_io_error(error) {
-            Some(Errno::NOSPC) => Self::NoSpace,
-            Some(Errno::DQUOT) => Self::Quota,
-            Some(Errno::ROFS) => Self::ReadOnly,
-            Some(Errno::ACCESS | Errno::PERM) => Self::Denied,
-            Some(Errno::FBIG) => Self::TooLarge,
-            Some(Errno::IO) => Self::Device,
-            Some(Errno::NOENT | Errno::STALE) => Self::Missing,
-            Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::EXIST) => Self::InTheWay,
-            Some(_) => Self::Other,
+        match Errno::from_io_error(&source) {
+            Some(Errno::NOSPC) => Self::NoSpace { path },
+            Some(Errno::DQUOT) => Self::OverQuota { path },
+            Some(Errno::ROFS) => Self::ReadOnly { path },
+            Some(Errno::ACCESS | Errno::PERM) => Self::Denied { path },
+            Some(Errno::FBIG) => Self::TooLarge { path },
+            Some(Errno::IO) => Self::Failing { path },
+            Some(Errno::NOENT | Errno::STALE) => missing(path),
+            Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::EXIST) => in_the_way(path),
             // The capability layer words some refusals itself, without a system code.
-            None if error.kind() == io::ErrorKind::PermissionDenied => Self::Denied,
-            None => Self::Other,
+            None if source.kind() == io::ErrorKind::PermissionDenied => Self::Denied { path },
+            Some(_) | None => Self::Io { path, source },
         }
     }
 }

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use kith_peer::disk::{CHUNK, DiskFault, Target};
 
@@ -77,11 +80,14 @@ fn a_link_planted_as_the_final_name_is_kept_and_not_followed() {
     scene.assert_outside_untouched();
 }
 
+/// Puts something at the first path, made of the folder at the second.
+type Plant = fn(&Path, &Path);
+
 #[test]
 fn whatever_is_planted_as_the_part_name_is_refused() {
     let scene = Scene::new();
     let name = scene.target.root().join(".f.0000000000000001.part");
-    let plants: [(&str, fn(&Path, &Path)); 5] = [
+    let plants: [(&str, Plant); 5] = [
         ("link", |name, outside| {
             symlink(outside.join("secret"), name).unwrap()
         }),
@@ -131,6 +137,37 @@ fn a_link_that_replaces_folder_or_part_in_mid_transfer_is_not_followed() {
         DiskFault::Gone
     );
     assert!(!root.join("g").exists());
+    scene.assert_outside_untouched();
+}
+
+#[test]
+fn a_folder_that_keeps_turning_into_a_link_never_leads_outside() {
+    let scene = Scene::new();
+    let root = scene.target.root().to_path_buf();
+    let (real, link) = (root.join("d"), root.join("link"));
+    symlink(scene.outside(), &link).unwrap();
+    fs::create_dir(&real).unwrap();
+    let done = AtomicBool::new(false);
+    let (mut arrived, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                renameat_with(CWD, &real, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for index in 0..2_000 {
+            let part = part(&scene.target, "d/f", index, 1);
+            match part.and_then(|part| part.write_chunk(0, b"x").and(part.discard())) {
+                Ok(()) => arrived += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), DiskFault::Obstructed, "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    eprintln!("{arrived} arrived, {refused} refused");
     scene.assert_outside_untouched();
 }
 

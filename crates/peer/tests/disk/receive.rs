@@ -272,6 +272,50 @@ fn five_thousand_small_files_finish_in_order() {
 }
 
 #[test]
+fn a_batch_finishes_in_order_and_one_bad_part_spoils_no_other() {
+    let (_temp, target) = target();
+    let batch: Vec<_> = ["a", "b", "a", "d", "e"]
+        .iter()
+        .enumerate()
+        .map(|(tag, name)| {
+            let part = part(&target, name, tag as u64, 3).unwrap();
+            if *name != "b" {
+                part.write_chunk(0, b"abc").unwrap();
+            }
+            (part, 0o640, MTIME)
+        })
+        .collect();
+    fs::remove_file(target.root().join(".d.0000000000000003.part")).unwrap();
+    let names: Vec<_> = PartFile::finish_many(&batch)
+        .into_iter()
+        .map(|name| {
+            name.map(|name| name.to_string())
+                .map_err(|error| error.kind())
+        })
+        .collect();
+    let ok = |name: &str| Ok(name.to_owned());
+    assert_eq!(
+        names,
+        [
+            ok("a"),
+            Err(DiskFault::Invalid),
+            ok("a (1)"),
+            Err(DiskFault::Gone),
+            ok("e")
+        ]
+    );
+    assert_eq!(
+        list(target.root()),
+        [".b.0000000000000001.part", "a", "a (1)", "e"]
+    );
+    let found = fs::metadata(target.root().join("a (1)")).unwrap();
+    assert_eq!(
+        (found.mode() & 0o7777, found.mtime()),
+        (0o640, MTIME.seconds)
+    );
+}
+
+#[test]
 fn the_longest_and_deepest_paths_can_be_written() {
     let (_temp, target) = target();
     let name = "😀".repeat(64);

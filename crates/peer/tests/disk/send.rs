@@ -130,7 +130,7 @@ fn an_unreadable_file_is_named() {
     let temp = tempfile::tempdir().unwrap();
     let secret = temp.path().join("secret");
     fs::write(&secret, "x").unwrap();
-    fs::set_permissions(&secret, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o000)).unwrap();
     let error = scan(&[temp.path().to_path_buf()]).unwrap_err();
     assert_eq!(error.kind(), DiskFault::Denied);
     assert!(error.to_string().contains("secret"));
