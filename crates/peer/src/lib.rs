@@ -1,1 +1,5 @@
-//! Kith.
+//! The headless engine of Kith: WebRTC, sockets, disk and store around [`kith_core`].
+
+pub mod disk;
+pub mod node;
+pub mod rtc;

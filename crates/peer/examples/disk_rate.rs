@@ -1,0 +1,150 @@
+//! Prints what the disk layer does per second on this machine: reading with both hashes, and
+//! verifying, writing and syncing.
+//!
+//! `cargo run --release -p kith-peer --example disk_rate [-- MiB [FOLDER]]`
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kith_peer::disk::{
+    CHUNK, ChunkUse, Digest, PartFile, PartTag, SafePath, Sha256State, SourceEntry, SourceReader,
+    Target, chunk_digest, scan,
+};
+
+type Answer<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Answer<()> {
+    let mut args = std::env::args().skip(1);
+    let mib: usize = args.next().map_or(Ok(512), |arg| arg.parse())?;
+    let dir = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = dir.join(format!("kith-disk-rate-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let result = measure(&dir, mib << 20);
+    fs::remove_dir_all(&dir)?;
+    result
+}
+
+fn measure(dir: &Path, len: usize) -> Answer<()> {
+    let data: Vec<u8> = (0..len)
+        .map(|i| (i % 251) as u8 ^ (i / CHUNK) as u8)
+        .collect();
+    let path = dir.join("source");
+    fs::write(&path, &data)?;
+    let entry = scan(&[path])?.entries.remove(0);
+
+    rate("hash each chunk, then the whole", len, || {
+        let mut whole = Sha256State::new();
+        for chunk in data.chunks(CHUNK) {
+            std::hint::black_box(chunk_digest(chunk));
+            whole.update(chunk);
+        }
+        std::hint::black_box(whole.finish());
+        Ok(())
+    })?;
+    rate("both hashes taking turns", len, || {
+        let mut whole = Sha256State::new();
+        for chunk in data.chunks(CHUNK) {
+            std::hint::black_box(whole.update_and_digest(chunk));
+        }
+        std::hint::black_box(whole.finish());
+        Ok(())
+    })?;
+    rate("read + both hashes", len, || {
+        read(&entry, ChunkUse::Send).map(drop)
+    })?;
+    rate("read + whole hash (resume)", len, || {
+        read(&entry, ChunkUse::HashOnly).map(drop)
+    })?;
+
+    let hashes: Vec<Digest> = data.chunks(CHUNK).map(chunk_digest).collect();
+    let target = Target::open(&dir.join("target"))?;
+    rate("verify + write", len, || {
+        write(&target, &data, &hashes)?
+            .discard()
+            .map_err(Into::into)
+    })?;
+    rate("verify + write + sync + name", len, || {
+        write(&target, &data, &hashes)?.finish(entry.mode, entry.mtime)?;
+        Ok(())
+    })?;
+
+    let files: u32 = 1_024;
+    let small = |folder: &str, index: u32| -> Answer<PartFile> {
+        let name = SafePath::from_wire(&format!("{folder}/{index}"))?;
+        let part = PartFile::create_or_open(&target, &name, PartTag(1), 10)?;
+        part.write_chunk(0, &data[..10])?;
+        Ok(part)
+    };
+    let start = Instant::now();
+    for index in 0..files {
+        small("single", index)?.finish(entry.mode, entry.mtime)?;
+    }
+    let per_second = f64::from(files) / start.elapsed().as_secs_f64();
+    println!("{:34}{per_second:8.0} files/s", "small files, one by one");
+    let start = Instant::now();
+    for from in (0..files).step_by(256) {
+        let batch = (from..from + 256)
+            .map(|index| Ok((small("batch", index)?, entry.mode, entry.mtime)))
+            .collect::<Answer<Vec<_>>>()?;
+        for name in PartFile::finish_many(&batch) {
+            name?;
+        }
+    }
+    let per_second = f64::from(files) / start.elapsed().as_secs_f64();
+    println!(
+        "{:34}{per_second:8.0} files/s",
+        "small files, 256 at a time"
+    );
+    Ok(())
+}
+
+fn read(entry: &SourceEntry, purpose: ChunkUse) -> Answer<Digest> {
+    let mut reader = SourceReader::open(entry)?;
+    let mut buf = vec![0; CHUNK];
+    for index in 0..reader.chunks() {
+        std::hint::black_box(reader.read_chunk(index, &mut buf, purpose)?);
+    }
+    Ok(reader.finish()?)
+}
+
+fn write(target: &Target, data: &[u8], hashes: &[Digest]) -> Answer<PartFile> {
+    let name = SafePath::from_wire("target.bin")?;
+    let part = PartFile::create_or_open(target, &name, PartTag(1), data.len() as u64)?;
+    let mut whole = Sha256State::new();
+    for (index, (chunk, hash)) in (0..).zip(data.chunks(CHUNK).zip(hashes)) {
+        if !whole.update_if(chunk, hash) {
+            return Err("a chunk does not match its hash".into());
+        }
+        part.write_chunk(index, chunk)?;
+    }
+    Ok(part)
+}
+
+/// Best of three, by the clock and by what the processor spent on this thread.
+fn rate(what: &str, bytes: usize, mut run: impl FnMut() -> Answer<()>) -> Answer<()> {
+    let (mut clock, mut cpu) = (f64::MAX, f64::MAX);
+    for _ in 0..3 {
+        let (start, spent) = (Instant::now(), cpu_seconds());
+        run()?;
+        clock = clock.min(start.elapsed().as_secs_f64());
+        cpu = cpu.min(cpu_seconds() - spent);
+    }
+    let mb = bytes as f64 / 1e6;
+    println!(
+        "{what:34}{:8.0} MB/s {:8.0} MB per CPU second",
+        mb / clock,
+        mb / cpu
+    );
+    Ok(())
+}
+
+/// Processor time of this thread; NaN where the system does not say.
+fn cpu_seconds() -> f64 {
+    fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .map_or(f64::NAN, |nanos| nanos / 1e9)
+}

@@ -1,0 +1,238 @@
+//! Giving a finished file its name without ever replacing another.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::io;
+
+use cap_std::fs::{Dir, MetadataExt};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::names::{fold, is_part_name, numbered};
+
+/// Numbered names tried before giving up.
+const MAX_ATTEMPTS: u32 = 10_000;
+/// Names remembered over all folders; a folder beyond this is not compared by folded name.
+const MAX_REMEMBERED: usize = 1 << 20;
+
+/// The folded names in the folders that files arrive in.
+///
+/// What protects an existing file is the rename that refuses to replace. This memory only widens
+/// "taken" to names that differ in case or composition, which another filesystem may hold to be
+/// one, without reading a folder again for each of its thousands of files. A folder that somebody
+/// else changed (its modification time tells) is read anew.
+#[derive(Default)]
+pub(super) struct FolderNames {
+    folders: HashMap<(u64, u64), Known>,
+    remembered: usize,
+    hasher: RandomState,
+}
+
+struct Known {
+    stamp: Stamp,
+    /// Keyed hashes of folded names: a collision costs a needless number, nothing else.
+    names: HashSet<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    seconds: i64,
+    nanos: i64,
+}
+
+/// Why a finished file has no name.
+pub(super) enum PlaceError {
+    /// Every number is taken.
+    NoFreeName,
+    /// The system's answer.
+    Io(io::Error),
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for PlaceError {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+impl FolderNames {
+    /// Renames `part` to `wanted`, or to the first free numbered form of it, and says which.
+    pub(super) fn place(
+        &mut self,
+        folder: &Dir,
+        part: &str,
+        wanted: &str,
+    ) -> Result<String, PlaceError> {
+        self.learn(folder)?;
+        let mut name = wanted.to_owned();
+        for n in 1..=MAX_ATTEMPTS {
+            if !self.has(folder, &name)? {
+                let placed = self.with_own_change(folder, || rename_new(folder, part, &name))?;
+                self.remember(folder, &name)?;
+                if placed {
+                    return Ok(name);
+                }
+            }
+            name = numbered(wanted, n);
+        }
+        Err(PlaceError::NoFreeName)
+    }
+
+    /// Runs a change of our own, so that it does not pass for somebody else's.
+    pub(super) fn with_own_change<T>(
+        &mut self,
+        folder: &Dir,
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (id, before) = identify(folder)?;
+        let result = change();
+        if let Some(known) = self
+            .folders
+            .get_mut(&id)
+            .filter(|known| known.stamp == before)
+        {
+            known.stamp = identify(folder)?.1;
+        }
+        result
+    }
+
+    fn learn(&mut self, folder: &Dir) -> io::Result<()> {
+        let (id, stamp) = identify(folder)?;
+        if self
+            .folders
+            .get(&id)
+            .is_some_and(|known| known.stamp == stamp)
+        {
+            return Ok(());
+        }
+        if let Some(old) = self.folders.remove(&id) {
+            self.remembered -= old.names.len();
+        }
+        if self.remembered >= MAX_REMEMBERED / 2 {
+            self.folders.clear();
+            self.remembered = 0;
+        }
+        let mut names = HashSet::new();
+        for entry in folder.entries()? {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            if !is_part_name(&name) && self.remembered + names.len() < MAX_REMEMBERED {
+                names.insert(self.hasher.hash_one(fold(&name)));
+            }
+        }
+        self.remembered += names.len();
+        self.folders.insert(id, Known { stamp, names });
+        Ok(())
+    }
+
+    fn has(&self, folder: &Dir, name: &str) -> io::Result<bool> {
+        let (id, _) = identify(folder)?;
+        let key = self.hasher.hash_one(fold(name));
+        Ok(self
+            .folders
+            .get(&id)
+            .is_some_and(|known| known.names.contains(&key)))
+    }
+
+    fn remember(&mut self, folder: &Dir, name: &str) -> io::Result<()> {
+        let (id, _) = identify(folder)?;
+        let key = self.hasher.hash_one(fold(name));
+        if let Some(known) = self.folders.get_mut(&id)
+            && self.remembered < MAX_REMEMBERED
+            && known.names.insert(key)
+        {
+            self.remembered += 1;
+        }
+        Ok(())
+    }
+}
+
+fn identify(folder: &Dir) -> io::Result<((u64, u64), Stamp)> {
+    let now = folder.dir_metadata()?;
+    Ok((
+        (now.dev(), now.ino()),
+        Stamp {
+            seconds: now.mtime(),
+            nanos: now.mtime_nsec(),
+        },
+    ))
+}
+
+/// Renames within a folder; `false` if the new name exists.
+fn rename_new(folder: &Dir, from: &str, to: &str) -> io::Result<bool> {
+    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        // The filesystem (NFS, some FUSE) does not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_new(folder, from, to),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`rename_new`], by a second link: making one never replaces either.
+fn link_new(folder: &Dir, from: &str, to: &str) -> io::Result<bool> {
+    match rustix::fs::linkat(folder, from, folder, to, AtFlags::empty()) {
+        Ok(()) => {
+            rustix::fs::unlinkat(folder, from, AtFlags::empty())?;
+            Ok(true)
+        }
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK) => {
+            claim_new(folder, from, to)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`rename_new`], where there are no links either: an empty file, made only if the name is
+/// free, is what the rename replaces. A crash between the two leaves it behind, empty.
+fn claim_new(folder: &Dir, from: &str, to: &str) -> io::Result<bool> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, to, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(_claim) => {
+            rustix::fs::renameat(folder, from, folder, to)?;
+            Ok(true)
+        }
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    type Rename = fn(&Dir, &str, &str) -> io::Result<bool>;
+
+    #[test]
+    fn no_way_of_renaming_replaces_a_file_or_follows_a_link() {
+        let ways: [(&str, Rename); 3] = [
+            ("flag", rename_new),
+            ("link", link_new),
+            ("claim", claim_new),
+        ];
+        for (way, rename) in ways {
+            let temp = tempfile::tempdir().unwrap();
+            let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+            let at = |name: &str| temp.path().join(name);
+            fs::write(at("part"), "new").unwrap();
+            fs::write(at("taken"), "old").unwrap();
+            symlink(at("outside"), at("dangling")).unwrap();
+            assert!(!rename(&dir, "part", "taken").unwrap(), "{way}");
+            assert!(!rename(&dir, "part", "dangling").unwrap(), "{way}");
+            assert!(rename(&dir, "part", "free").unwrap(), "{way}");
+            assert_eq!(fs::read(at("taken")).unwrap(), b"old", "{way}");
+            assert_eq!(fs::read(at("free")).unwrap(), b"new", "{way}");
+            assert!(!at("part").exists() && !at("outside").exists(), "{way}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Files on disk: what is sent, and where received bytes go.
+//!
+//! All of it is synchronous and meant for dedicated blocking threads. The sending side is
+//! [`scan`] (paths to a flat manifest) and [`SourceReader`] (a file as hashed chunks). The
+//! receiving side is [`SafePath`] (a peer's name made harmless), [`Target`] (a capability to one
+//! download folder) and [`PartFile`] (a file that has no name of its own until it is complete).
+//!
+//! Which chunks are already verified is kept elsewhere; nothing here remembers ranges.
+
+mod error;
+mod folder;
+mod hash;
+mod names;
+mod part;
+mod reader;
+mod scan;
+mod target;
+
+pub use error::{DiskError, DiskFault};
+pub use hash::{Digest, Sha256State, chunk_digest};
+pub use names::{MAX_DEPTH, MAX_NAME, MAX_PATH, NameError, SafePath};
+pub use part::{PartFile, PartSync, PartTag};
+pub use reader::{ChunkRead, ChunkUse, SourceReader};
+pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
+pub use target::{ModTime, Target};
+
+/// Bytes in every chunk of a file but the last. Mirrors the protocol's own limit.
+pub const CHUNK: usize = 65_536;
+
+/// Number of chunks in a file of `size` bytes; an empty file has none.
+pub fn chunk_count(size: u64) -> u64 {
+    size.div_ceil(CHUNK as u64)
+}
+
+/// Length in bytes of chunk `index` of a file of `size` bytes; `None` beyond its end.
+pub fn chunk_len(size: u64, index: u64) -> Option<usize> {
+    let start = index.checked_mul(CHUNK as u64)?;
+    let left = size.checked_sub(start).filter(|left| *left > 0)?;
+    Some(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)))
+}

@@ -1,0 +1,407 @@
+//! A file that is being received: it has its own name only once it is complete.
+
+#[cfg(target_os = "linux")]
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::folder::PlaceError;
+use super::names::part_name;
+use super::target::{ModTime, readable, set_attributes};
+use super::{CHUNK, DiskError, SafePath, Sha256State, Target, chunk_len};
+
+/// Bytes read back at a time.
+const READ_BACK: usize = 16 * CHUNK;
+
+/// Marks the part file of one entry of one fetch, so that the same fetch finds it again. It must
+/// differ between entries: two long names may share the beginning that a part file's name repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PartTag(pub u64);
+
+/// The part file of one fetch, open for writing chunks in any order, from any thread.
+///
+/// It lies beside its final name as `.<beginning of the name>.<tag>.part`, with permissions for its
+/// owner alone. Dropping it leaves it on disk for [`create_or_open`](Self::create_or_open) to find.
+#[derive(Debug)]
+pub struct PartFile {
+    shared: Arc<Shared>,
+    target: Target,
+    rel: SafePath,
+    name: String,
+    existing_len: u64,
+}
+
+/// Makes written chunks durable, beside the thread that writes them.
+#[derive(Debug, Clone)]
+pub struct PartSync {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    file: File,
+    folder: Dir,
+    /// What the user calls it, for messages.
+    path: PathBuf,
+    size: u64,
+    device: u64,
+    /// The file's entry in its folder is durable too.
+    rooted: AtomicBool,
+}
+
+impl PartFile {
+    /// Opens the part file of this fetch, or creates it with its folders. A part longer than `size`
+    /// cannot be of this fetch and begins again, empty.
+    ///
+    /// # Errors
+    /// `Obstructed` if a link or anything but a plain file of one name has the part's name, or a
+    /// component of the path is no folder; `TooLarge`, `NoSpace`, `Denied`, `ReadOnly`.
+    pub fn create_or_open(
+        target: &Target,
+        rel: &SafePath,
+        tag: PartTag,
+        size: u64,
+    ) -> Result<Self, DiskError> {
+        let path = target.path_of(rel);
+        if i64::try_from(size).is_err() {
+            return Err(DiskError::TooLarge { path });
+        }
+        let name = part_name(rel.file_name(), tag.0);
+        let part_path = path.with_file_name(&name);
+        let fail = |e: std::io::Error| DiskError::target(&part_path, e);
+        let folder = target.folder_of(rel)?;
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(0o600)
+            .follow(FollowSymlinks::No);
+        let file = target
+            .names()
+            .with_own_change(&folder, || folder.open_with(&name, &options))
+            .map_err(fail)?
+            .into_std();
+        let found = file.metadata().map_err(fail)?;
+        // A second name for the same file could be somebody's way of having us write elsewhere.
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(DiskError::Obstructed { path: part_path });
+        }
+        let mut existing_len = found.len();
+        if existing_len > size {
+            file.set_len(0).map_err(fail)?;
+            existing_len = 0;
+        }
+        let (device, rooted) = (found.dev(), AtomicBool::new(false));
+        let shared = Arc::new(Shared {
+            file,
+            folder,
+            path,
+            size,
+            device,
+            rooted,
+        });
+        Ok(Self {
+            shared,
+            target: target.clone(),
+            rel: rel.clone(),
+            name,
+            existing_len,
+        })
+    }
+
+    /// Bytes in the part file when it was opened, holes included; 0 if it was new. Which of them
+    /// are verified is for the caller to know.
+    pub fn existing_len(&self) -> u64 {
+        self.existing_len
+    }
+
+    /// Bytes of the complete file.
+    pub fn size(&self) -> u64 {
+        self.shared.size
+    }
+
+    /// Writes one (verified) chunk at its place.
+    ///
+    /// # Errors
+    /// `OutOfRange` if there is no such chunk or it has another length; `NoSpace`, `OverQuota`,
+    /// `TooLarge`, `ReadOnly`, `Failing`.
+    pub fn write_chunk(&self, index: u64, chunk: &[u8]) -> Result<(), DiskError> {
+        if chunk_len(self.size(), index) != Some(chunk.len()) {
+            return Err(self.out_of_range());
+        }
+        let offset = index * CHUNK as u64;
+        self.shared
+            .file
+            .write_all_at(chunk, offset)
+            .map_err(|e| self.shared.fail(e))
+    }
+
+    /// Reads one chunk back into the beginning of `buf`, for serving it on; gives its length.
+    ///
+    /// # Errors
+    /// `OutOfRange` if there is no such chunk or `buf` is too short, `PartGone` if the part ends
+    /// before it.
+    pub fn read_chunk(&self, index: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
+        let chunk = chunk_len(self.size(), index)
+            .and_then(|len| buf.get_mut(..len))
+            .ok_or_else(|| self.out_of_range())?;
+        self.read_exact(chunk, index * CHUNK as u64)?;
+        Ok(chunk.len())
+    }
+
+    /// Feeds chunks `start..end`, read back from disk, to a whole-file hash.
+    ///
+    /// # Errors
+    /// `OutOfRange` if the range is not within the file, `PartGone` if the part ends before it does.
+    pub fn hash_from(
+        &self,
+        whole: &mut Sha256State,
+        start: u64,
+        end: u64,
+    ) -> Result<(), DiskError> {
+        if start > end || end > super::chunk_count(self.size()) {
+            return Err(self.out_of_range());
+        }
+        let mut at = start * CHUNK as u64;
+        let end = end.saturating_mul(CHUNK as u64).min(self.size());
+        let mut buf = vec![0; usize::try_from(end - at).map_or(READ_BACK, |n| n.min(READ_BACK))];
+        while at < end {
+            let len = usize::try_from(end - at).map_or(buf.len(), |left| left.min(buf.len()));
+            let piece = &mut buf[..len];
+            self.read_exact(piece, at)?;
+            whole.update(piece);
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// A handle that syncs from another thread while this one writes.
+    pub fn syncer(&self) -> PartSync {
+        PartSync {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// As [`PartSync::sync`].
+    pub fn sync(&self) -> Result<(), DiskError> {
+        self.shared.sync()
+    }
+
+    /// Gives the complete, verified file its attributes and its name, durably, and says which name
+    /// that is: `name (1).ext` and so on where a file of that name (case and composition aside)
+    /// exists. Nothing is ever replaced. `mode` counts up to 0o777 and its owner can always read it.
+    ///
+    /// # Errors
+    /// `Incomplete` if bytes are missing at the end, `PartGone` if the part was removed or replaced,
+    /// `NoFreeName`. After an error the part is still where it was, unless only making the new name
+    /// durable failed.
+    pub fn finish(self, mode: u32, mtime: ModTime) -> Result<SafePath, DiskError> {
+        self.finish_one(mode, mtime)
+    }
+
+    /// As [`finish`](Self::finish) for many small files, with two syncs for all of them instead of
+    /// two for each. The answers are in the order given. Each part holds two handles of the
+    /// process's limit, so a batch is some hundreds at most. The sync takes the whole filesystem,
+    /// so one large file is better finished alone.
+    #[cfg(target_os = "linux")]
+    pub fn finish_many(batch: &[(Self, u32, ModTime)]) -> Vec<Result<SafePath, DiskError>> {
+        let mut complete: Vec<_> = batch
+            .iter()
+            .map(|(part, mode, mtime)| part.complete(*mode, *mtime))
+            .collect();
+        // No file may carry its name before its bytes are durable.
+        sync_filesystems(batch, &mut complete);
+        let mut placed: Vec<_> = batch
+            .iter()
+            .zip(complete)
+            .map(|((part, ..), complete)| complete.and_then(|now| part.place(&now)))
+            .collect();
+        sync_filesystems(batch, &mut placed);
+        placed
+    }
+
+    /// As [`finish`](Self::finish), one after the other: this system cannot sync a filesystem.
+    #[cfg(not(target_os = "linux"))]
+    pub fn finish_many(batch: &[(Self, u32, ModTime)]) -> Vec<Result<SafePath, DiskError>> {
+        batch
+            .iter()
+            .map(|(part, mode, mtime)| part.finish_one(*mode, *mtime))
+            .collect()
+    }
+
+    /// Removes the part file. If it is gone already, or another one has its name, that is left so.
+    pub fn discard(self) -> Result<(), DiskError> {
+        let now = self
+            .shared
+            .file
+            .metadata()
+            .map_err(|e| self.shared.fail(e))?;
+        let mut names = self.target.names();
+        if self.check_named(&now).is_err() {
+            return Ok(());
+        }
+        let folder = &self.shared.folder;
+        names
+            .with_own_change(folder, || {
+                rustix::fs::unlinkat(folder, &self.name, AtFlags::empty()).map_err(Into::into)
+            })
+            .map_err(|e| self.shared.fail(e))
+    }
+
+    fn finish_one(&self, mode: u32, mtime: ModTime) -> Result<SafePath, DiskError> {
+        let complete = self.complete(mode, mtime)?;
+        self.shared
+            .file
+            .sync_all()
+            .map_err(|e| self.shared.fail(e))?;
+        let name = self.place(&complete)?;
+        self.shared.sync_folder()?;
+        Ok(name)
+    }
+
+    /// Sets the attributes of a file that has its full length.
+    fn complete(&self, mode: u32, mtime: ModTime) -> Result<Metadata, DiskError> {
+        let now = self.shared.check_linked()?;
+        let (have, size) = (now.len(), self.size());
+        if have != size {
+            return Err(DiskError::Incomplete {
+                path: self.shared.path.clone(),
+                have,
+                size,
+            });
+        }
+        set_attributes(&self.shared.file, mode | 0o400, mtime).map_err(|e| self.shared.fail(e))?;
+        Ok(now)
+    }
+
+    fn place(&self, complete: &Metadata) -> Result<SafePath, DiskError> {
+        let mut names = self.target.names();
+        self.check_named(complete)?;
+        names
+            .place(&self.shared.folder, &self.name, self.rel.file_name())
+            .map(|name| self.rel.with_file_name(&name))
+            .map_err(|error| match error {
+                PlaceError::NoFreeName => DiskError::NoFreeName {
+                    path: self.shared.path.clone(),
+                },
+                PlaceError::Io(error) => self.shared.fail(error),
+            })
+    }
+
+    /// Whether the part's name still leads to the file that was written.
+    fn check_named(&self, file: &Metadata) -> Result<(), DiskError> {
+        let named = self
+            .shared
+            .folder
+            .symlink_metadata(&self.name)
+            .map_err(|e| self.shared.fail(e))?;
+        use cap_std::fs::MetadataExt as _;
+        if (named.dev(), named.ino()) == (file.dev(), file.ino()) {
+            Ok(())
+        } else {
+            Err(DiskError::PartGone {
+                path: self.shared.path.clone(),
+            })
+        }
+    }
+
+    fn read_exact(&self, buf: &mut [u8], offset: u64) -> Result<(), DiskError> {
+        self.shared.file.read_exact_at(buf, offset).map_err(|e| {
+            if e.kind() == std::io::ErrorKind::UnexpectedEof {
+                DiskError::PartGone {
+                    path: self.shared.path.clone(),
+                }
+            } else {
+                self.shared.fail(e)
+            }
+        })
+    }
+
+    fn out_of_range(&self) -> DiskError {
+        DiskError::OutOfRange {
+            path: self.shared.path.clone(),
+        }
+    }
+}
+
+/// Syncs every filesystem with a part that stands well so far; a failure is every such part's.
+#[cfg(target_os = "linux")]
+fn sync_filesystems<T>(batch: &[(PartFile, u32, ModTime)], results: &mut [Result<T, DiskError>]) {
+    let mut synced: HashMap<u64, Result<(), Errno>> = HashMap::new();
+    for ((part, ..), result) in batch.iter().zip(results) {
+        if result.is_err() {
+            continue;
+        }
+        let shared = &part.shared;
+        let answer = synced
+            .entry(shared.device)
+            .or_insert_with(|| rustix::fs::syncfs(&shared.file));
+        if let Err(errno) = *answer {
+            *result = Err(shared.fail(errno));
+        }
+    }
+}
+
+impl PartSync {
+    /// Returns once every chunk written before the call survives a power cut.
+    ///
+    /// # Errors
+    /// `PartGone` if the part file was removed; `NoSpace`, `Failing` and others where the
+    /// filesystem notices only now.
+    pub fn sync(&self) -> Result<(), DiskError> {
+        self.shared.sync()
+    }
+}
+
+impl Shared {
+    fn sync(&self) -> Result<(), DiskError> {
+        self.file.sync_data().map_err(|e| self.fail(e))?;
+        if !self.rooted.load(Ordering::Acquire) {
+            self.sync_folder()?;
+            self.rooted.store(true, Ordering::Release);
+        }
+        self.check_linked().map(drop)
+    }
+
+    fn sync_folder(&self) -> Result<(), DiskError> {
+        let folder = readable(&self.folder).map_err(|e| self.fail(e))?;
+        match rustix::fs::fsync(folder) {
+            // Some network filesystems have no sync for folders.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Bytes in a file that nobody can open any more are not worth receiving.
+    fn check_linked(&self) -> Result<Metadata, DiskError> {
+        let now = self.file.metadata().map_err(|e| self.fail(e))?;
+        if now.nlink() == 0 {
+            return Err(DiskError::PartGone {
+                path: self.path.clone(),
+            });
+        }
+        Ok(now)
+    }
+
+    fn fail(&self, error: impl Into<std::io::Error>) -> DiskError {
+        DiskError::target(&self.path, error)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("path", &self.path)
+            .field("size", &self.size)
+            .finish()
+    }
+}

@@ -1,0 +1,213 @@
+//! The one folder that received files may go to.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cap_fs_ext::DirExt;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::folder::FolderNames;
+use super::{DiskError, SafePath};
+
+/// A modification time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModTime {
+    /// Seconds since 1970-01-01 UTC; negative before.
+    pub seconds: i64,
+    /// Nanoseconds into that second. A value of a second or more is taken as the last nanosecond.
+    pub nanos: u32,
+}
+
+impl ModTime {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        // The system keeps nanoseconds within one second.
+        let nanos = u32::try_from(metadata.mtime_nsec()).unwrap_or_default();
+        Self {
+            seconds: metadata.mtime(),
+            nanos,
+        }
+    }
+}
+
+/// A download folder. Everything below it is reached from an open handle, one component at a time,
+/// and no symbolic link below it is followed, whenever it appears. Clones share the handle.
+#[derive(Clone)]
+pub struct Target {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: Dir,
+    root: PathBuf,
+    /// Files finish on several threads; held for one rename and what it looks at, never for a sync.
+    names: Mutex<FolderNames>,
+}
+
+impl Target {
+    /// Opens the folder and creates it, with its parents, if it is missing. The given path itself
+    /// is the user's choice, so links in it are followed.
+    ///
+    /// # Errors
+    /// `Obstructed` if it is no folder, `Denied`, `ReadOnly`, `NoSpace`.
+    pub fn open(dir: &Path) -> Result<Self, DiskError> {
+        let fail = |e: io::Error| DiskError::target(dir, e);
+        fs::create_dir_all(dir).map_err(fail)?;
+        let root = fs::canonicalize(dir).map_err(fail)?;
+        let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(fail)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dir,
+                root,
+                names: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Where the folder is.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Where `rel` is, for showing to the user or opening in a file browser.
+    pub fn path_of(&self, rel: &SafePath) -> PathBuf {
+        rel.under(&self.inner.root)
+    }
+
+    /// Bytes that an ordinary user may still write to the folder's filesystem.
+    pub fn free_space(&self) -> Result<u64, DiskError> {
+        let space =
+            rustix::fs::fstatvfs(&self.inner.dir).map_err(|e| DiskError::target(self.root(), e))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    /// Refuses with `NoSpace` if `needed` bytes do not fit now. Whether they still do later is
+    /// nobody's promise.
+    pub fn check_space(&self, needed: u64) -> Result<(), DiskError> {
+        if needed > self.free_space()? {
+            return Err(DiskError::NoSpace {
+                path: self.root().to_path_buf(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Creates a folder and its parents; says whether this made the last of them. A folder that
+    /// was there before is the user's own: do not [`finish_dir`](Self::finish_dir) it.
+    ///
+    /// # Errors
+    /// `Obstructed` if a component is a link or a file.
+    pub fn create_dir(&self, rel: &SafePath) -> Result<bool, DiskError> {
+        self.walk(rel, Missing::Create).map(|(_, created)| created)
+    }
+
+    /// Gives a folder its permissions and modification time. Call it when everything below is
+    /// finished, the deepest folder first. The owner keeps the right to read and enter it.
+    ///
+    /// # Errors
+    /// `PartGone` if there is no such folder, `Obstructed` if it is something else.
+    pub fn finish_dir(&self, rel: &SafePath, mode: u32, mtime: ModTime) -> Result<(), DiskError> {
+        let (dir, _) = self.walk(rel, Missing::Fail)?;
+        readable(&dir)
+            .and_then(|dir| set_attributes(dir, mode | 0o500, mtime))
+            .map_err(|e| DiskError::target(&self.path_of(rel), e))
+    }
+
+    /// The open folder that `rel` lies in, created where it is missing.
+    pub(super) fn folder_of(&self, rel: &SafePath) -> Result<Dir, DiskError> {
+        match rel.parent() {
+            Some(parent) => self.walk(&parent, Missing::Create).map(|(dir, _)| dir),
+            None => self
+                .inner
+                .dir
+                .try_clone()
+                .map_err(|e| DiskError::target(self.root(), e)),
+        }
+    }
+
+    pub(super) fn names(&self) -> MutexGuard<'_, FolderNames> {
+        // A memory of names is never half-written in a way that matters: see `FolderNames`.
+        self.inner
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn walk(&self, rel: &SafePath, missing: Missing) -> Result<(Dir, bool), DiskError> {
+        let mut path = self.inner.root.clone();
+        let mut here: Option<Dir> = None;
+        let mut created = false;
+        for name in rel.components() {
+            path.push(name);
+            let dir = here.as_ref().unwrap_or(&self.inner.dir);
+            let (next, made) =
+                enter(dir, name, missing).map_err(|e| DiskError::target(&path, e))?;
+            here = Some(next);
+            created = made;
+        }
+        match here {
+            Some(dir) => Ok((dir, created)),
+            None => Err(DiskError::Obstructed { path }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Target").field(&self.inner.root).finish()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Create,
+    Fail,
+}
+
+fn enter(dir: &Dir, name: &str, missing: Missing) -> io::Result<(Dir, bool)> {
+    match dir.open_dir_nofollow(name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && missing == Missing::Create => {}
+        opened => return opened.map(|dir| (dir, false)),
+    }
+    let created = match dir.create_dir(name) {
+        Ok(()) => true,
+        // Somebody was quicker; what they made is looked at like anything else.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(e) => return Err(e),
+    };
+    Ok((dir.open_dir_nofollow(name)?, created))
+}
+
+/// A handle that syncs and sets attributes: the capability's own one may only be good for paths.
+pub(super) fn readable(dir: &Dir) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, ".", flags, Mode::empty())?)
+}
+
+/// Sets permissions (never more than 0o777, so nothing becomes setuid) and modification time.
+/// A filesystem that has no such thing is no reason to fail.
+pub(super) fn set_attributes(fd: impl AsFd, mode: u32, mtime: ModTime) -> io::Result<()> {
+    let forgive = |result: Result<(), Errno>| match result {
+        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        other => other,
+    };
+    forgive(rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o777)))?;
+    // Larger values of the nanoseconds field have special meanings to the system.
+    let nanos = mtime.nanos.min(999_999_999);
+    let time = Timespec {
+        tv_sec: mtime.seconds,
+        tv_nsec: nanos.into(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    forgive(rustix::fs::futimens(&fd, &times))?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The sending half of a data channel, and the task that reads it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use tokio::sync::{Barrier, mpsc};
+use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
+use webrtc::peer_connection::PeerConnection;
+
+use super::error::RtcError;
+use super::event::{ChannelLabel, RtcEvent};
+use super::nudge::Nudge;
+use super::tuning::{MAX_MESSAGE_BYTES, PRESENCE_QUEUE_BYTES};
+
+/// One of the three negotiated channels.
+#[derive(Clone)]
+pub(super) struct Channel {
+    label: ChannelLabel,
+    inner: Arc<dyn DataChannel>,
+}
+
+impl Channel {
+    /// Declares the channel on `peer`, without any word to the other end (RFC 8832 section 4
+    /// leaves negotiated channels to the application).
+    pub(super) async fn declare(
+        peer: &dyn PeerConnection,
+        label: ChannelLabel,
+    ) -> Result<Self, RtcError> {
+        let (name, id) = label.name_and_id();
+        let reliable = match label {
+            ChannelLabel::Messages | ChannelLabel::Files => true,
+            ChannelLabel::Presence => false,
+        };
+        let init = RTCDataChannelInit {
+            ordered: reliable,
+            max_retransmits: (!reliable).then_some(0),
+            negotiated: Some(id),
+            ..RTCDataChannelInit::default()
+        };
+        let inner = peer
+            .create_data_channel(name, Some(init))
+            .await
+            .map_err(|error| RtcError::Setup(error.to_string()))?;
+        Ok(Self { label, inner })
+    }
+
+    /// Queues `message`, waiting while the channel holds its bound of unacknowledged bytes.
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), RtcError> {
+        check_size(&message)?;
+        self.inner
+            .send(into_mut(message))
+            .await
+            .map_err(|error| self.closed(&error))
+    }
+
+    /// Queues `message` unless [`PRESENCE_QUEUE_BYTES`] are waiting; says whether it did.
+    pub(super) async fn send_unless_busy(&self, message: Bytes) -> Result<bool, RtcError> {
+        check_size(&message)?;
+        if self.queued_bytes().await? > PRESENCE_QUEUE_BYTES {
+            return Ok(false);
+        }
+        self.inner
+            .send(into_mut(message))
+            .await
+            .map_err(|error| self.closed(&error))?;
+        Ok(true)
+    }
+
+    /// Bytes handed over and not yet acknowledged by the other end.
+    pub(super) async fn queued_bytes(&self) -> Result<usize, RtcError> {
+        self.inner
+            .outstanding_bytes()
+            .await
+            .map_err(|error| self.closed(&error))
+    }
+
+    fn closed(&self, error: &webrtc::error::Error) -> RtcError {
+        tracing::debug!(label = %self.label, %error, "not sent");
+        RtcError::Closed
+    }
+}
+
+/// The reading half of a channel; its one reader holds it.
+pub(super) struct Reader {
+    channel: Channel,
+    nudge: Arc<Nudge>,
+    /// Events taken since the driver was last nudged.
+    taken: usize,
+}
+
+/// Events the driver takes in at once before it leaves what follows for the next nudge.
+const CRATE_BATCH: usize = 256;
+
+impl Reader {
+    pub(super) fn new(channel: Channel, nudge: Arc<Nudge>) -> Self {
+        Self {
+            channel,
+            nudge,
+            taken: 0,
+        }
+    }
+
+    /// Reads until the channel opens; false when it closes instead.
+    async fn opened(&mut self) -> bool {
+        while let Some(event) = self.next_event().await {
+            match event {
+                DataChannelEvent::OnOpen => return true,
+                DataChannelEvent::OnClose => return false,
+                // The driver reports the opening before any message; the enum is open.
+                DataChannelEvent::OnError
+                | DataChannelEvent::OnClosing
+                | DataChannelEvent::OnBufferedAmountLow
+                | DataChannelEvent::OnBufferedAmountHigh
+                | DataChannelEvent::OnMessage(_)
+                | _ => {}
+            }
+        }
+        false
+    }
+
+    /// The next message; `None` once the channel is closed.
+    async fn next(&mut self) -> Option<Bytes> {
+        while let Some(event) = self.next_event().await {
+            match event {
+                DataChannelEvent::OnMessage(message) => return Some(message.data.freeze()),
+                DataChannelEvent::OnClose => return None,
+                DataChannelEvent::OnError => {
+                    tracing::debug!(label = %self.channel.label, "channel error");
+                }
+                // Thresholds are not set, closing ends in closed; the enum is open.
+                DataChannelEvent::OnOpen
+                | DataChannelEvent::OnClosing
+                | DataChannelEvent::OnBufferedAmountLow
+                | DataChannelEvent::OnBufferedAmountHigh
+                | _ => {}
+            }
+        }
+        None
+    }
+
+    async fn next_event(&mut self) -> Option<DataChannelEvent> {
+        if let Some(event) = self.channel.inner.poll().now_or_never() {
+            self.taken += 1;
+            return event;
+        }
+        if self.taken >= CRATE_BATCH {
+            self.taken = 0;
+            self.nudge.ring();
+        }
+        self.channel.inner.poll().await
+    }
+}
+
+/// Reads `messages` into the events, waiting for the reader: what waits here closes the SCTP
+/// window, and the other end waits too.
+pub(super) async fn pump_messages(
+    mut reader: Reader,
+    all_open: Arc<Barrier>,
+    events: mpsc::Sender<RtcEvent>,
+) {
+    if reader.opened().await {
+        all_open.wait().await;
+        if events.send(RtcEvent::ChannelsOpen).await.is_err() {
+            return;
+        }
+        while let Some(message) = reader.next().await {
+            if events.send(RtcEvent::Message(message)).await.is_err() {
+                return;
+            }
+        }
+    }
+    report_closed(reader.channel.label, &events).await;
+}
+
+/// Reads `presence` into the events, dropping what does not fit: a newer beat follows.
+pub(super) async fn pump_presence(
+    mut reader: Reader,
+    all_open: Arc<Barrier>,
+    events: mpsc::Sender<RtcEvent>,
+) {
+    if reader.opened().await {
+        all_open.wait().await;
+        while let Some(beat) = reader.next().await {
+            if events.try_send(RtcEvent::Presence(beat)).is_err() {
+                tracing::trace!("presence beat dropped");
+            }
+        }
+    }
+    report_closed(reader.channel.label, &events).await;
+}
+
+/// Reads `files` into the lane, waiting for its reader.
+pub(super) async fn pump_files(
+    mut reader: Reader,
+    all_open: Arc<Barrier>,
+    lane: mpsc::Sender<Bytes>,
+    events: mpsc::Sender<RtcEvent>,
+) {
+    if reader.opened().await {
+        all_open.wait().await;
+        while let Some(frame) = reader.next().await {
+            if lane.send(frame).await.is_err() {
+                return;
+            }
+        }
+    }
+    drop(lane);
+    report_closed(reader.channel.label, &events).await;
+}
+
+async fn report_closed(label: ChannelLabel, events: &mpsc::Sender<RtcEvent>) {
+    // Nobody listening is nobody to tell.
+    let _ = events.send(RtcEvent::ChannelClosed { label }).await;
+}
+
+fn check_size(message: &Bytes) -> Result<(), RtcError> {
+    if message.len() > MAX_MESSAGE_BYTES {
+        return Err(RtcError::TooLarge {
+            size: message.len(),
+            limit: MAX_MESSAGE_BYTES,
+        });
+    }
+    Ok(())
+}
+
+/// The crate takes a mutable buffer; a message that nobody else holds is handed over as it is.
+fn into_mut(message: Bytes) -> BytesMut {
+    message
+        .try_into_mut()
+        .unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+}

@@ -1,0 +1,304 @@
+//! One peer connection: its negotiation, its channels, its end.
+
+use std::sync::{Arc, Mutex as SyncMutex, Weak};
+
+use bytes::Bytes;
+use rtc::peer_connection::configuration::RTCOfferOptions;
+use tokio::sync::{Barrier, Mutex, OnceCell, mpsc};
+use tokio::task::JoinSet;
+use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
+
+use super::channel::{Channel, Reader, pump_files, pump_messages, pump_presence};
+use super::context::{IceConfig, RtcContext};
+use super::error::RtcError;
+use super::event::{Callbacks, Control, IceCandidate, LinkState, RtcEvent};
+use super::lane::Lane;
+use super::route::{self, Route};
+use super::runtime::TunedRuntime;
+use super::setup::{build, declare_channels};
+use super::tuning::{CONTROL_QUEUE, INCOMING_QUEUE, MAX_PENDING_CANDIDATES};
+
+/// A connection to one peer.
+///
+/// ```text
+/// offering end:   open → create_offer → (SDP) … accept_answer(SDP) → ChannelsOpen
+/// answering end:  open → accept_offer(SDP) → (SDP)                 → ChannelsOpen
+/// both:           LocalCandidate ⇒ signaling ⇒ add_candidate, in any order with the SDP
+/// restart:        create_offer(true) → (SDP) … accept_answer(SDP), channels stay open
+/// ```
+///
+/// Dropping a connection without [`Connection::close`] ends it too, but the other end then
+/// learns of it only by silence.
+pub struct Connection {
+    peer: Arc<dyn PeerConnection>,
+    messages: Channel,
+    presence: Channel,
+    lane: Lane,
+    /// Locked across waits, so that candidates enter in the order in which they came.
+    candidates: Mutex<Candidates>,
+    events: mpsc::Sender<RtcEvent>,
+    /// Locked only to take the tasks out.
+    tasks: SyncMutex<JoinSet<()>>,
+    closed: OnceCell<()>,
+}
+
+/// The other end's candidates of one generation.
+#[derive(Default)]
+struct Candidates {
+    /// Whether the session description they belong to is in place.
+    described: bool,
+    /// Waiting for it.
+    waiting: Vec<IceCandidate>,
+    /// Taken in this generation, waiting or not.
+    taken: usize,
+}
+
+impl Connection {
+    /// Binds sockets and declares the channels; nothing is sent before a description is set.
+    /// Events go to `events`, whose capacity bounds what waits for the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::Setup`] when no socket can be bound or the configuration is refused.
+    pub async fn open(
+        context: &RtcContext,
+        ice: &IceConfig,
+        events: mpsc::Sender<RtcEvent>,
+    ) -> Result<Self, RtcError> {
+        let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
+        let runtime = Arc::new(TunedRuntime::new(context.tuning().udp_buffer));
+        let peer = build(context, ice, Arc::clone(&runtime), Callbacks::new(control)).await?;
+        let channels = declare_channels(&*peer).await;
+        let (messages, files, presence) = match channels {
+            Ok(channels) => channels,
+            Err(error) => {
+                let _ = peer.close().await;
+                return Err(error);
+            }
+        };
+
+        let (frames, incoming) = mpsc::channel(INCOMING_QUEUE);
+        let all_open = Arc::new(Barrier::new(3));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forward(control_rx, Arc::downgrade(&peer), events.clone()));
+        tasks.spawn(pump_messages(
+            Reader::new(messages.clone(), runtime.nudge()),
+            Arc::clone(&all_open),
+            events.clone(),
+        ));
+        tasks.spawn(pump_presence(
+            Reader::new(presence.clone(), runtime.nudge()),
+            Arc::clone(&all_open),
+            events.clone(),
+        ));
+        tasks.spawn(pump_files(
+            Reader::new(files.clone(), runtime.nudge()),
+            all_open,
+            frames,
+            events.clone(),
+        ));
+
+        Ok(Self {
+            peer,
+            messages,
+            presence,
+            lane: Lane::new(files, incoming),
+            candidates: Mutex::default(),
+            events,
+            tasks: SyncMutex::new(tasks),
+            closed: OnceCell::new(),
+        })
+    }
+
+    /// Makes an SDP offer and puts it in force; candidates follow as events. With `ice_restart`
+    /// both ends look for paths anew, on the addresses the machine has now, while the channels
+    /// stay open (RFC 8445 section 9).
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::Description`] when an offer does not fit the state of the negotiation.
+    pub async fn create_offer(&self, ice_restart: bool) -> Result<String, RtcError> {
+        let mut candidates = self.candidates.lock().await;
+        let options = RTCOfferOptions { ice_restart };
+        let offer = self
+            .peer
+            .create_offer(Some(options))
+            .await
+            .map_err(description)?;
+        let sdp = offer.sdp.clone();
+        self.peer
+            .set_local_description(offer)
+            .await
+            .map_err(description)?;
+        if ice_restart {
+            // What comes from now on belongs to the answer, which names new credentials.
+            *candidates = Candidates::default();
+        }
+        Ok(sdp)
+    }
+
+    /// Takes the other end's offer and returns the SDP answer, already in force here.
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::Description`] when the offer is malformed or unexpected.
+    pub async fn accept_offer(&self, sdp: String) -> Result<String, RtcError> {
+        let mut candidates = self.candidates.lock().await;
+        if candidates.described {
+            *candidates = Candidates::default();
+        }
+        let offer = RTCSessionDescription::offer(sdp).map_err(description)?;
+        self.peer
+            .set_remote_description(offer)
+            .await
+            .map_err(description)?;
+        let answer = self.peer.create_answer(None).await.map_err(description)?;
+        let sdp = answer.sdp.clone();
+        self.peer
+            .set_local_description(answer)
+            .await
+            .map_err(description)?;
+        self.add_waiting(&mut candidates).await;
+        Ok(sdp)
+    }
+
+    /// Takes the other end's answer to [`Connection::create_offer`].
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::Description`] when the answer is malformed or unexpected.
+    pub async fn accept_answer(&self, sdp: String) -> Result<(), RtcError> {
+        let mut candidates = self.candidates.lock().await;
+        let answer = RTCSessionDescription::answer(sdp).map_err(description)?;
+        self.peer
+            .set_remote_description(answer)
+            .await
+            .map_err(description)?;
+        self.add_waiting(&mut candidates).await;
+        Ok(())
+    }
+
+    /// Takes one candidate of the other end. One that comes ahead of its description waits.
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::TooManyCandidates`] over [`MAX_PENDING_CANDIDATES`] per description,
+    /// [`RtcError::Candidate`] when it is malformed.
+    pub async fn add_candidate(&self, candidate: IceCandidate) -> Result<(), RtcError> {
+        let mut candidates = self.candidates.lock().await;
+        if candidates.taken >= MAX_PENDING_CANDIDATES {
+            return Err(RtcError::TooManyCandidates);
+        }
+        candidates.taken += 1;
+        if candidates.described {
+            return self.add_now(candidate).await;
+        }
+        candidates.waiting.push(candidate);
+        Ok(())
+    }
+
+    /// Queues one message on `messages`, waiting while
+    /// [`SEND_QUEUE_BYTES`](super::SEND_QUEUE_BYTES) are unacknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::TooLarge`] over [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), [`RtcError::Closed`] when the
+    /// connection is gone.
+    pub async fn send_message(&self, message: Bytes) -> Result<(), RtcError> {
+        self.messages.send(message).await
+    }
+
+    /// Queues one presence beat, or drops it when earlier ones still wait; says whether it was
+    /// queued.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send_message`].
+    pub async fn try_send_presence(&self, beat: Bytes) -> Result<bool, RtcError> {
+        self.presence.send_unless_busy(beat).await
+    }
+
+    /// The lane over `files`.
+    #[must_use]
+    pub fn files(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// The path in use; `None` before one is selected.
+    pub async fn route(&self) -> Option<Route> {
+        route::selected(&*self.peer).await
+    }
+
+    /// Ends the connection: tells the other end, stops every task and releases the sockets.
+    /// Whoever waits in a send or receive gets its end. Repeating it waits for the first to
+    /// finish.
+    pub async fn close(&self) {
+        self.closed
+            .get_or_init(|| async {
+                if let Err(error) = self.peer.close().await {
+                    tracing::debug!(%error, "unclean close");
+                }
+                let mut tasks = std::mem::take(
+                    &mut *self
+                        .tasks
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner),
+                );
+                tasks.shutdown().await;
+                // The caller may be the one who reads the events: no waiting.
+                let _ = self
+                    .events
+                    .try_send(RtcEvent::StateChanged(LinkState::Closed));
+            })
+            .await;
+    }
+
+    async fn add_waiting(&self, candidates: &mut Candidates) {
+        candidates.described = true;
+        for candidate in candidates.waiting.drain(..) {
+            if let Err(error) = self.add_now(candidate).await {
+                tracing::debug!(%error, "waiting candidate refused");
+            }
+        }
+    }
+
+    async fn add_now(&self, candidate: IceCandidate) -> Result<(), RtcError> {
+        let init = RTCIceCandidateInit {
+            candidate: candidate.candidate,
+            sdp_mid: candidate.sdp_mid,
+            sdp_mline_index: candidate.sdp_mline_index,
+            ..RTCIceCandidateInit::default()
+        };
+        self.peer
+            .add_ice_candidate(init)
+            .await
+            .map_err(|error| RtcError::Candidate(error.to_string()))
+    }
+}
+
+/// Carries what the callbacks report to the caller, who may be slower than they may wait.
+async fn forward(
+    mut control: mpsc::Receiver<Control>,
+    peer: Weak<dyn PeerConnection>,
+    events: mpsc::Sender<RtcEvent>,
+) {
+    while let Some(control) = control.recv().await {
+        let event = match control {
+            Control::Event(event) => event,
+            Control::StrayChannel => {
+                tracing::info!("the other end opened an unknown channel; closing");
+                if let Some(peer) = peer.upgrade() {
+                    let _ = peer.close().await;
+                }
+                RtcEvent::StateChanged(LinkState::Failed)
+            }
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn description(error: impl std::fmt::Display) -> RtcError {
+    RtcError::Description(error.to_string())
+}

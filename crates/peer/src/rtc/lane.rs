@@ -1,0 +1,59 @@
+//! The channel `files` as its two users see it: one end queues, the other pulls.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, mpsc};
+
+use super::channel::Channel;
+use super::error::RtcError;
+
+/// File frames to and from one peer, reliable and ordered. Clones share one lane, so that a
+/// sending and a receiving task each hold one.
+///
+/// Both directions are bounded. [`Lane::send`] waits while the channel holds
+/// [`SEND_QUEUE_BYTES`](super::SEND_QUEUE_BYTES) that the other end has not acknowledged. A
+/// reader that stops calling [`Lane::recv`] fills, in this order, the lane's short queue, the
+/// crate's queues, which count messages and not bytes, and the SCTP window; then the other end
+/// stops. As all channels share that window, `messages` stops as well: a reader that knows that
+/// it will be slow has the sender wait by other means.
+#[derive(Clone)]
+pub struct Lane {
+    channel: Channel,
+    /// Locked across waits, by whoever reads; there is one reader at a time by construction.
+    incoming: Arc<Mutex<mpsc::Receiver<Bytes>>>,
+}
+
+impl Lane {
+    pub(super) fn new(channel: Channel, incoming: mpsc::Receiver<Bytes>) -> Self {
+        Self {
+            channel,
+            incoming: Arc::new(Mutex::new(incoming)),
+        }
+    }
+
+    /// Queues `frame`, waiting while the lane is full. A frame that is the only holder of its
+    /// bytes is not copied here.
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::TooLarge`] over [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES),
+    /// [`RtcError::Closed`] when the connection is gone.
+    pub async fn send(&self, frame: Bytes) -> Result<(), RtcError> {
+        self.channel.send(frame).await
+    }
+
+    /// The next frame, in the order of sending; `None` once the channel is closed.
+    pub async fn recv(&self) -> Option<Bytes> {
+        self.incoming.lock().await.recv().await
+    }
+
+    /// Bytes queued and not yet acknowledged by the other end.
+    ///
+    /// # Errors
+    ///
+    /// [`RtcError::Closed`] when the connection is gone.
+    pub async fn queued_bytes(&self) -> Result<usize, RtcError> {
+        self.channel.queued_bytes().await
+    }
+}

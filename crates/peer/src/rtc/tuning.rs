@@ -1,0 +1,100 @@
+//! The numbers this module runs on, each with the measurement that chose it.
+
+use std::time::Duration;
+
+/// Bytes asked for as `SO_RCVBUF` and `SO_SNDBUF` of every UDP socket. 4 MiB hold a window of
+/// 4 MiB: 460 MB/s over loopback on two idle cores. Where the kernel grants less, the window
+/// follows: at 208 KiB the rate over loopback was the same as at 4 MiB on two equally busy cores
+/// (260 MB/s), but the window bounds the rate by the round trip.
+pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Largest SCTP receive window, bytes. The window in use is this or the effective UDP receive
+/// buffer, whichever is smaller: a window that the kernel cannot hold turns into loss, and one
+/// loss costs a round trip. Over loopback 2 MiB do as well; longer paths want all of it, as the
+/// rate is at most the window per round trip.
+pub const SCTP_WINDOW_MAX: u32 = 4 * 1024 * 1024;
+
+/// Smallest SCTP receive window, bytes, kept even where the kernel gives less: it has to hold
+/// one message of [`MAX_MESSAGE_BYTES`].
+pub const SCTP_WINDOW_FLOOR: u32 = 256 * 1024;
+
+/// Largest message on any channel, bytes; both ends announce it (RFC 8841 section 6).
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// Bytes that may wait unacknowledged in one channel before `send` waits. As much as the window,
+/// so that the window and not this bounds a long path. Over loopback the rate is the same from
+/// 0.5 to 8 MiB. What waits costs several times its size: the peak resident memory of a process
+/// that pushes 1 GiB is 18 MiB at 2 MiB and 27 at 4 with the system's allocator; with mimalloc it
+/// is 47 and 80, for a tenth less CPU.
+pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes that may wait in `presence` before a beat is dropped: an old beat is worth nothing.
+pub const PRESENCE_QUEUE_BYTES: usize = 8 * 1024;
+
+/// Threads that drive connections, shared by all connections of the process; each connection
+/// stays on one. A busy link then leaves the other links and the caller's runtime alone; for one
+/// link alone the rate is that of the caller's runtime (450 MB/s), for a tenth less CPU.
+pub const REACTOR_THREADS: usize = 2;
+
+/// Silence after which a link counts as disconnected. Two keepalives may be lost before.
+pub const ICE_DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
+
+/// Further silence, after [`ICE_DISCONNECTED_AFTER`], after which a link counts as failed:
+/// 15 s in all, time for one ICE restart to succeed.
+pub const ICE_FAILED_AFTER: Duration = Duration::from_secs(10);
+
+/// Interval of keepalives on an otherwise silent link (RFC 7675 asks for at most 5 s).
+pub const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// Interval between connectivity checks of a pair. The crate's own 200 ms shows as waiting in
+/// every connect.
+pub(super) const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Checks of a pair before it is given up: 3 s, which a path over a satellite survives.
+pub(super) const ICE_MAX_CHECKS: u16 = 60;
+
+/// How long a better path may take to answer before one through a NAT is taken.
+pub(super) const ICE_REFLEXIVE_WAIT: Duration = Duration::from_millis(300);
+
+/// How long a direct path may take to answer before a relayed one is taken.
+pub(super) const ICE_RELAY_WAIT: Duration = Duration::from_millis(1000);
+
+/// Candidates kept while their session description is still on its way.
+pub const MAX_PENDING_CANDIDATES: usize = 64;
+
+/// Control events that may wait for the caller. Candidates and state changes are few; an end
+/// that lets this many pile up has stopped listening.
+pub(super) const CONTROL_QUEUE: usize = 256;
+
+/// Received messages that may wait between a channel and its reader, on top of what the
+/// channel itself holds.
+pub(super) const INCOMING_QUEUE: usize = 8;
+
+/// The knobs of a context that benches vary. Everything else takes the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Bytes asked for per UDP socket and direction.
+    pub udp_buffer: usize,
+    /// Upper bound of the SCTP receive window, bytes.
+    pub sctp_window: u32,
+    /// Bytes that may wait unacknowledged in one channel.
+    pub send_queue: usize,
+    /// Driver threads, at least 1. The first connection of a process decides.
+    pub reactor_threads: usize,
+    /// Size budget of one SCTP packet, bytes; `None` takes the value that fits every IPv6 path
+    /// (RFC 8200 section 5). 1400 saves a tenth of the CPU (over loopback), but nothing
+    /// discovers the paths that drop such packets.
+    pub sctp_mtu: Option<u32>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            udp_buffer: UDP_BUFFER_BYTES,
+            sctp_window: SCTP_WINDOW_MAX,
+            send_queue: SEND_QUEUE_BYTES,
+            reactor_threads: REACTOR_THREADS,
+            sctp_mtu: None,
+        }
+    }
+}

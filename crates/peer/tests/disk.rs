@@ -1,0 +1,66 @@
+//! The disk layer on real folders.
+#![allow(clippy::unwrap_used)]
+
+#[path = "disk/faults.rs"]
+mod faults;
+#[path = "disk/receive.rs"]
+mod receive;
+#[path = "disk/send.rs"]
+mod send;
+
+use std::fs;
+use std::path::Path;
+
+use kith_peer::disk::{
+    CHUNK, DiskError, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target, scan,
+};
+
+const MTIME: ModTime = ModTime {
+    seconds: 1_000_000_000,
+    nanos: 123_456_789,
+};
+
+/// Bytes that differ from chunk to chunk.
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i % 251) as u8 ^ (i / CHUNK) as u8)
+        .collect()
+}
+
+fn safe(wire: &str) -> SafePath {
+    SafePath::from_wire(wire).unwrap()
+}
+
+fn part(target: &Target, wire: &str, tag: u64, size: u64) -> Result<PartFile, DiskError> {
+    PartFile::create_or_open(target, &safe(wire), PartTag(tag), size)
+}
+
+fn write_all(part: &PartFile, data: &[u8]) -> Result<(), DiskError> {
+    for (index, chunk) in data.chunks(CHUNK).enumerate() {
+        part.write_chunk(index as u64, chunk)?;
+    }
+    Ok(())
+}
+
+/// Receives a whole file and says what it is called.
+fn receive(target: &Target, wire: &str, data: &[u8]) -> Result<String, DiskError> {
+    let part = part(target, wire, 7, data.len() as u64)?;
+    write_all(&part, data)?;
+    Ok(part.finish(0o644, MTIME)?.to_string())
+}
+
+fn only_entry(path: &Path) -> SourceEntry {
+    let mut found = scan(&[path.to_path_buf()]).unwrap();
+    assert_eq!(found.entries.len(), 1);
+    found.entries.remove(0)
+}
+
+/// Names in a folder, sorted.
+fn list(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
