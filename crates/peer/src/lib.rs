@@ -1,3 +1,4 @@
 //! Kith.
 
 pub mod seal;
+pub mod store;

@@ -1,5 +1,7 @@
 //! Sealing as its callers see it: two sealers and a hostile server between them.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use kith_peer::seal::{Identity, SealContext, SealError, SealNews, Sealer};
 use kith_protocol::ids::{Digest, LinkId, RoomId, SealTag, Sid};
@@ -453,7 +455,7 @@ fn untampered_both_believe_the_same() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_changed_handshake_never_completes_on_both_sides(which in 0usize..3, at: usize, xor in 1u8..) {
