@@ -3,3 +3,5 @@
 pub mod disk;
 pub mod node;
 pub mod rtc;
+pub mod seal;
+pub mod store;

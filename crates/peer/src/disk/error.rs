@@ -92,6 +92,12 @@ pub enum DiskError {
         /// Bytes of the whole file.
         size: u64,
     },
+    /// A name in an offer that cannot be made safe.
+    #[error("{path:?} is not a name that can be written: ask for the file under another name.")]
+    BadName {
+        /// The name, as offered.
+        path: PathBuf,
+    },
     /// The device reports an error of its own.
     #[error("The disk failed at {path:?}: check that disk and try again.")]
     Failing {
@@ -145,7 +151,10 @@ impl DiskError {
             Self::SourceChanged { .. } => DiskFault::SourceChanged,
             Self::SourceMissing { .. } => DiskFault::SourceMissing,
             Self::Obstructed { .. } | Self::NoFreeName { .. } => DiskFault::Obstructed,
-            Self::TooMany { .. } | Self::OutOfRange { .. } | Self::Incomplete { .. } => {
+            Self::TooMany { .. }
+            | Self::OutOfRange { .. }
+            | Self::Incomplete { .. }
+            | Self::BadName { .. } => {
                 DiskFault::Invalid
             }
             Self::Failing { .. } | Self::Io { .. } => DiskFault::Io,
