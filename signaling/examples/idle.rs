@@ -183,14 +183,15 @@ mod linux {
         ws.send(Message::text(message.to_text())).await?;
         loop {
             let text = ws.next().await.ok_or("closed")??.into_text()?;
-            match ServerMessage::parse(&text)? {
-                ServerMessage::Challenge { nonce } => {
-                    let sig = keys.prove(&host, &nonce, &sid);
-                    let prove = ClientMessage::Prove { sig };
-                    ws.send(Message::text(prove.to_text())).await?;
-                }
-                ServerMessage::Joined { .. } => return Ok(ws),
-                other => return Err(format!("unexpected: {other:?}").into()),
+            let said = ServerMessage::parse(&text)?;
+            if let ServerMessage::Challenge { nonce } = said {
+                let sig = keys.prove(&host, &nonce, &sid);
+                let prove = ClientMessage::Prove { sig };
+                ws.send(Message::text(prove.to_text())).await?;
+            } else if matches!(said, ServerMessage::Joined { .. }) {
+                return Ok(ws);
+            } else {
+                return Err(format!("unexpected: {said:?}").into());
             }
         }
     }

@@ -55,7 +55,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, peer: IpAddr) -> 
         .header_read_timeout(config.header_timeout)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(tcp), service)
         .with_upgrades();
     // The header timeout ends with the headers; a body or a slow reader must end too.
@@ -227,6 +226,10 @@ fn with_type(status: StatusCode, body: Bytes, kind: &'static str) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
+    // One request per socket. Not set for the whole server, or the upgrade's own `Connection`
+    // header would be replaced.
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer
 }

@@ -236,11 +236,6 @@ impl Calls {
         }
         self.0.remove(i);
     }
-
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl Call {
