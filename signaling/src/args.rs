@@ -171,6 +171,8 @@ impl ServerArgs {
 pub async fn main_with(args: ServerArgs) -> Result<(), MainError> {
     let config = args.config(std::env::var(TURN_SECRET_ENV).ok().as_deref())?;
     raise_file_limit();
+    // Before anybody can learn that we listen: a stop that comes at once is graceful too.
+    let mut stopped = stop_asked().map_err(MainError::Signals)?;
     let listener = args.bind()?;
     let addr = listener.local_addr();
     if let Ok(addr) = addr {
@@ -180,7 +182,6 @@ pub async fn main_with(args: ServerArgs) -> Result<(), MainError> {
         }
     }
     let shutdown = CancellationToken::new();
-    let mut stopped = stop_asked().map_err(MainError::Signals)?;
     let serving = run(listener, config, shutdown.clone());
     tokio::pin!(serving);
     tokio::select! {

@@ -1,10 +1,11 @@
 //! The HTTP side of the real server.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)] // A test may just fail.
 
 mod client;
 
 use std::time::Duration;
 
-use client::{Client, Server, within};
+use client::{Client, Server, quick, within};
 use kith_protocol::room::{IceServers, ServerMessage};
 use kith_protocol::{Code, limits};
 use kith_signaling::Config;
@@ -38,13 +39,13 @@ fn with_turn() -> Config {
         turn_urls: vec!["turn:127.0.0.1:1".into()],
         turn_secret: Secret::new("north"),
         turn_ttl: Duration::from_secs(600),
-        ..Config::default()
+        ..quick()
     }
 }
 
 #[tokio::test]
 async fn health_metrics_and_unknown_paths() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     assert_eq!(get(&server, "/healthz", "").await, (200, "ok\n".into()));
     assert_eq!(get(&server, "/nothing", "").await.0, 404);
     let _a = Client::join(&server, 1, 1).await;
@@ -94,7 +95,7 @@ async fn ice_servers_need_the_token_of_a_live_connection() {
 
 #[tokio::test]
 async fn another_version_is_refused_clearly() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let tcp = TcpStream::connect(&server.host).await.unwrap();
     let refused = Client::upgrade(&server, tcp, "kith.room.v9").await;
     let Err(Error::Http(answer)) = refused.map(|_| ()) else {
@@ -112,7 +113,7 @@ async fn another_version_is_refused_clearly() {
 
 #[tokio::test]
 async fn bad_upgrades_are_refused() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
     let protocol = "Sec-WebSocket-Protocol: other, kith.room.v1\r\n";
     let version = "Sec-WebSocket-Version: 13\r\n";

@@ -1,10 +1,11 @@
 //! The real server on loopback, driven by real WebSocket clients.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)] // A test may just fail.
 
 mod client;
 
 use std::time::Duration;
 
-use client::{Client, Server, join_raw, keys, refusal, within};
+use client::{Client, Server, join_raw, keys, quick, refusal, within};
 use kith_protocol::Code;
 use kith_protocol::room::{CallNews, CallStep, ClientMessage, LeftWhy, ServerMessage};
 use kith_protocol::{CallId, Sid};
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn two_join_exchange_signals_and_call() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let mut a = Client::join(&server, 1, 1).await;
     let mut b = Client::join(&server, 1, 2).await;
     let ServerMessage::MemberJoined { sid, .. } = a.next().await else {
@@ -53,7 +54,7 @@ async fn two_join_exchange_signals_and_call() {
 
 #[tokio::test]
 async fn a_dropped_socket_is_seen_by_the_others() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let mut a = Client::join(&server, 1, 1).await;
     let b = Client::join(&server, 1, 2).await;
     a.next().await;
@@ -66,7 +67,7 @@ async fn a_dropped_socket_is_seen_by_the_others() {
 
 #[tokio::test]
 async fn bad_proofs_and_taken_sids_are_refused() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let mut a = Client::join(&server, 1, 1).await;
     // Another origin, as a server in the middle would pass on.
     let (error, code) = refusal(join_raw(&server, 1, 9, "evil.example").await).await;
@@ -82,7 +83,7 @@ async fn bad_proofs_and_taken_sids_are_refused() {
 async fn a_configured_origin_is_the_only_one() {
     let server = Server::start(Config {
         public_origins: vec!["rooms.example".into()],
-        ..Config::default()
+        ..quick()
     })
     .await;
     let refused = refusal(join_raw(&server, 1, 1, &server.host).await).await;
@@ -94,7 +95,7 @@ async fn a_configured_origin_is_the_only_one() {
 
 #[tokio::test]
 async fn what_is_not_a_message_closes_that_socket_only() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let mut bystander = Client::join(&server, 1, 100).await;
     let big = "x".repeat(65 * 1024);
     let deep = "[".repeat(60_000);
@@ -136,7 +137,7 @@ async fn what_is_not_a_message_closes_that_socket_only() {
 async fn half_open_and_slow_requests_are_closed() {
     let server = Server::start(Config {
         header_timeout: Duration::from_millis(100),
-        ..Config::default()
+        ..quick()
     })
     .await;
     for start in ["", "GET /ws HT", "GET /ws HTTP/1.1\r\nHost: x\r\n"] {
@@ -154,7 +155,7 @@ async fn half_open_and_slow_requests_are_closed() {
 async fn silence_after_the_upgrade_is_closed() {
     let server = Server::start(Config {
         join_timeout: Duration::from_millis(100),
-        ..Config::default()
+        ..quick()
     })
     .await;
     let c = Client::connect(&server).await;
@@ -166,7 +167,7 @@ async fn silence_after_the_upgrade_is_closed() {
 async fn a_client_that_answers_no_ping_is_closed() {
     let server = Server::start(Config {
         ping_every: Duration::from_millis(50),
-        ..Config::default()
+        ..quick()
     })
     .await;
     let mut awake = Client::join(&server, 1, 1).await;
@@ -187,7 +188,7 @@ async fn a_slow_reader_is_reported_to_its_sender_and_closed() {
         outbox_patience: Duration::from_millis(200),
         message_rate: Rate::new(100_000, 100_000),
         byte_rate: Rate::new(u32::MAX, u32::MAX),
-        ..Config::default()
+        ..quick()
     })
     .await;
     let mut sender = Client::join(&server, 1, 1).await;
@@ -223,7 +224,7 @@ async fn the_rates_hold_on_real_sockets() {
         message_rate: Rate::new(1, 10),
         strikes: Rate::new(0, 3),
         join_rate: Rate::new(0, 2),
-        ..Config::default()
+        ..quick()
     })
     .await;
     let mut a = Client::join(&server, 1, 1).await;
@@ -238,7 +239,7 @@ async fn the_rates_hold_on_real_sockets() {
 
     let server = Server::start(Config {
         max_per_address: 1,
-        ..Config::default()
+        ..quick()
     })
     .await;
     let _one = Client::join(&server, 1, 1).await;
@@ -251,7 +252,7 @@ async fn the_rates_hold_on_real_sockets() {
 async fn a_flood_of_sockets_is_cut_off() {
     let server = Server::start(Config {
         max_per_address: 2,
-        ..Config::default()
+        ..quick()
     })
     .await;
     let mut held = Vec::new();
@@ -286,7 +287,7 @@ async fn a_restart_is_announced_and_ends_in_time() {
 
 #[tokio::test]
 async fn a_storm_of_rooms_stays_apart() {
-    let server = Server::start(Config::default()).await;
+    let server = Server::start(quick()).await;
     let mut rooms = Vec::new();
     for room in 0..20u8 {
         let a = Client::join(&server, room, 1).await;

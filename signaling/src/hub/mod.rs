@@ -10,6 +10,8 @@
 //! ```
 
 mod calls;
+mod clock;
+mod io;
 mod join;
 mod limits;
 mod metrics;
@@ -24,7 +26,6 @@ mod tests;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kith_protocol::ids::{AccessPk, Nonce};
 use kith_protocol::room::{ClientMessage, IceServers, LeftWhy, ServerMessage};
@@ -32,161 +33,13 @@ use kith_protocol::{Code, RoomId, Sid, derive};
 use tracing::debug;
 
 use crate::config::Config;
+pub use io::{At, ConnId, Effect, Input, Now, Violation, close};
 pub(crate) use limits::AddrKey;
 use limits::{Addresses, Bucket};
 pub use metrics::{CallMetrics, Gauges, Metrics};
 use room::Room;
 use timers::Timers;
 pub use timers::{Deadline, Why};
-
-/// A point in monotonic time, counted from wherever the caller likes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct At(pub Duration);
-
-impl At {
-    /// This much later.
-    pub fn plus(self, d: Duration) -> At {
-        At(self.0.saturating_add(d))
-    }
-
-    /// Time since an earlier point; zero if it is later.
-    pub fn since(self, earlier: At) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-/// Both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Now {
-    /// Decides everything inside.
-    pub at: At,
-    /// Wall clock in seconds since 1970; only for the expiry that a TURN server reads.
-    pub unix: u64,
-}
-
-/// A connection, numbered by the caller; a number is never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
-
-/// What happens to the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A WebSocket was opened.
-    Connected {
-        /// Its number.
-        conn: ConnId,
-        /// The client's address.
-        addr: IpAddr,
-        /// The `Host` it asked for, lower case.
-        host: String,
-    },
-    /// A text message arrived.
-    Text {
-        /// From where.
-        conn: ConnId,
-        /// Not parsed yet.
-        text: String,
-    },
-    /// A WebSocket ping arrived (and was answered).
-    PingSeen {
-        /// From where.
-        conn: ConnId,
-    },
-    /// A WebSocket pong arrived.
-    PongSeen {
-        /// From where.
-        conn: ConnId,
-    },
-    /// A client broke the WebSocket layer's rules.
-    Broke {
-        /// Which.
-        conn: ConnId,
-        /// How.
-        what: Violation,
-    },
-    /// A connection is gone.
-    Closed {
-        /// Which.
-        conn: ConnId,
-    },
-    /// The outbox of `to` had no room for a message.
-    Full {
-        /// The slow reader.
-        to: ConnId,
-        /// Whose message it was; `None` where it was the hub's own, of which none may be lost.
-        sender: Option<ConnId>,
-    },
-    /// The outbox of `to` has room again.
-    Relieved {
-        /// The reader.
-        to: ConnId,
-    },
-    /// A deadline may have passed.
-    Tick,
-    /// The server goes down.
-    Drain,
-}
-
-/// How a client broke the WebSocket layer's rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Violation {
-    /// A message over [`kith_protocol::limits::MAX_ROOM_MESSAGE`].
-    TooLarge,
-    /// A binary message.
-    Binary,
-    /// A text that is not UTF-8.
-    NotUtf8,
-    /// Frames that RFC 6455 forbids.
-    Framing,
-}
-
-/// What the hub wants done. Effects for one connection are in order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Queue a message.
-    Send {
-        /// For whom.
-        to: ConnId,
-        /// What.
-        message: ServerMessage,
-        /// Set for a relayed message: the sender can be told `busy`.
-        sender: Option<ConnId>,
-    },
-    /// Send a WebSocket ping.
-    Ping {
-        /// To whom.
-        conn: ConnId,
-    },
-    /// Send what is queued, then close. The hub has forgotten the connection.
-    Close {
-        /// Which.
-        conn: ConnId,
-        /// WebSocket close code (RFC 6455 section 7.4).
-        code: u16,
-        /// Close reason, for people who read traces.
-        why: &'static str,
-    },
-}
-
-/// Close codes in use (RFC 6455 section 7.4.1 and the IANA registry).
-pub mod close {
-    /// The client left.
-    pub const NORMAL: u16 = 1000;
-    /// Frames against the rules.
-    pub const PROTOCOL: u16 = 1002;
-    /// Binary messages are not spoken here.
-    pub const UNSUPPORTED: u16 = 1003;
-    /// Text that is not UTF-8.
-    pub const NOT_UTF8: u16 = 1007;
-    /// Refused, late, silent or slow.
-    pub const POLICY: u16 = 1008;
-    /// A message over the limit.
-    pub const TOO_LARGE: u16 = 1009;
-    /// The server restarts.
-    pub const RESTART: u16 = 1012;
-    /// Too many connections; try again later.
-    pub const TRY_LATER: u16 = 1013;
-}
 
 /// The room server's state.
 #[derive(Debug)]
@@ -254,8 +107,6 @@ struct Chance {
     seed: [u8; 32],
     count: u64,
 }
-
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 impl Hub {
     /// An empty hub. `seed` must be secret and random: nonces and tokens come from it.
@@ -357,9 +208,7 @@ impl Hub {
         self.timers.set(by, Why::Join(conn));
         self.timers.set(beat_at, Why::Beat(conn));
         if self.sweep_at.is_none() {
-            let at = now.at.plus(SWEEP_EVERY);
-            self.sweep_at = Some(at);
-            self.timers.set(at, Why::Sweep);
+            self.plan_sweep(now);
         }
         let host = host.into_boxed_str();
         let fresh = Conn {
@@ -455,83 +304,6 @@ impl Hub {
         self.error(conn, code, why, None);
         self.forget(conn, LeftWhy::Refused, now);
         self.close(conn, close, why);
-    }
-
-    fn tick(&mut self, now: Now) {
-        while let Some(why) = self.timers.pop_due(now.at) {
-            match why {
-                Why::DrainOver => self.close_all(now),
-                Why::Sweep => self.sweep(now),
-                Why::Join(conn) => {
-                    self.metrics.refused_late += 1;
-                    self.error(conn, Code::NotJoined, "no join in time", None);
-                    self.forget(conn, LeftWhy::TimedOut, now);
-                    self.close(conn, close::POLICY, "no join in time");
-                }
-                Why::Beat(conn) => self.beat(conn, now),
-                Why::Ice(conn) => self.renew_ice(conn, now),
-                Why::Slow(conn) => {
-                    self.metrics.slow_closed += 1;
-                    self.forget(conn, LeftWhy::TimedOut, now);
-                    self.close(conn, close::POLICY, "slow reader");
-                }
-                Why::Ring(room) => self.ring_over(room, now),
-            }
-        }
-    }
-
-    fn beat(&mut self, conn: ConnId, now: Now) {
-        let Some(c) = self.conns.get_mut(&conn) else {
-            return;
-        };
-        c.missed = if c.heard { 0 } else { c.missed + 1 };
-        c.heard = false;
-        if c.missed >= kith_protocol::limits::PING_MISSES {
-            self.metrics.silent_closed += 1;
-            self.forget(conn, LeftWhy::TimedOut, now);
-            return self.close(conn, close::POLICY, "no answer to pings");
-        }
-        c.beat_at = now.at.plus(self.config.ping_every);
-        self.timers.set(c.beat_at, Why::Beat(conn));
-        self.effects.push_back(Effect::Ping { conn });
-    }
-
-    fn sweep(&mut self, now: Now) {
-        self.addresses.sweep(&self.config, now.at);
-        self.sweep_at = (!self.addresses.is_empty()).then(|| now.at.plus(SWEEP_EVERY));
-        if let Some(at) = self.sweep_at {
-            self.timers.set(at, Why::Sweep);
-        }
-    }
-
-    fn drain(&mut self, now: Now) {
-        if self.draining.is_some() {
-            return;
-        }
-        let until = now.at.plus(self.config.drain_for);
-        self.draining = Some(until);
-        self.timers.set(until, Why::DrainOver);
-        for conn in self.all_conns() {
-            self.say_restarting(conn, self.config.drain_for);
-        }
-    }
-
-    fn close_all(&mut self, now: Now) {
-        for conn in self.all_conns() {
-            self.forget_quietly(conn, now);
-            self.close(conn, close::RESTART, "restarting");
-        }
-    }
-
-    fn all_conns(&self) -> Vec<ConnId> {
-        let mut all: Vec<ConnId> = self.conns.keys().copied().collect();
-        all.sort_unstable();
-        all
-    }
-
-    fn say_restarting(&mut self, conn: ConnId, after: Duration) {
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        self.send(conn, ServerMessage::Restarting { after_ms });
     }
 
     fn send(&mut self, to: ConnId, message: ServerMessage) {

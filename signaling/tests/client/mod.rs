@@ -23,6 +23,15 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
     limited.await.expect("nothing happened in time")
 }
 
+/// The defaults, with a quick end: most clients here do not read on to see it.
+pub fn quick() -> Config {
+    Config {
+        drain_for: Duration::from_millis(20),
+        close_grace: Duration::from_millis(100),
+        ..Config::default()
+    }
+}
+
 pub fn keys(room: u8) -> RoomKeys {
     RoomKeys::derive(&[room; 32])
 }
