@@ -21,10 +21,10 @@ mod linux {
     use std::time::{Duration, Instant};
 
     use clap::Parser;
-    use futures::{SinkExt as _, StreamExt as _};
+    use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
     use kith_protocol::invite::RoomKeys;
     use kith_protocol::room::{ClientMessage, ServerMessage};
-    use kith_protocol::{Sid, limits};
+    use kith_protocol::{Sid, derive, limits};
     use kith_signaling::Config;
     use kith_signaling::config::Rate;
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -43,6 +43,9 @@ mod linux {
         /// Connections to open, in rooms of two.
         #[arg(long, default_value_t = 2000)]
         connections: usize,
+        /// Joins going on at the same time.
+        #[arg(long, default_value_t = 1)]
+        at_once: usize,
         /// One line of JSON instead of text.
         #[arg(long)]
         json: bool,
@@ -89,16 +92,18 @@ mod linux {
         let mut server = Server::start()?;
         let before = server.rss_kb()?;
         let began = Instant::now();
-        let mut open = Vec::with_capacity(args.connections);
-        for first in (0..args.connections).step_by(2) {
-            let mut secret = [0u8; 32];
-            getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
-            let keys = RoomKeys::derive(&secret);
-            for _ in first..args.connections.min(first + 2) {
-                let joining = join(server.port, &keys);
-                open.push(tokio::time::timeout(Duration::from_secs(10), joining).await??);
-            }
-        }
+        let port = server.port;
+        let mut secret = [0u8; 32];
+        getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
+        let joining = futures::stream::iter(0..args.connections).map(|n| async move {
+            let room = n as u64 / 2;
+            let keys = RoomKeys::derive(&derive::hash(&[&secret, &room.to_be_bytes()]));
+            tokio::time::timeout(Duration::from_secs(20), join(port, &keys)).await?
+        });
+        let open: Vec<Ws> = joining
+            .buffer_unordered(args.at_once.max(1))
+            .try_collect()
+            .await?;
         let took = began.elapsed();
         // Lets the last buffers of the joins be freed.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -113,10 +118,7 @@ mod linux {
                 r#"{{"connections":{n},"rss_before_kb":{before},"rss_after_kb":{after},"kb_per_connection":{each:.2},"joins_per_second":{per_second:.0}}}"#
             )?;
         } else {
-            writeln!(
-                out,
-                "{n} idle connections, joined one by one at {per_second:.0}/s"
-            )?;
+            writeln!(out, "{n} idle connections, joined at {per_second:.0}/s")?;
             writeln!(
                 out,
                 "RSS {before} KB before, {after} KB after: {each:.2} KB each"
