@@ -142,7 +142,7 @@ fn everything_survives_a_restart() {
             [SavedFetch {
                 record: fetch(key, 3),
                 ranges: vec![(0, ranges(&many))],
-                done: ranges(&[(1, 3)]),
+                done: vec![(1, "name".into()), (2, "name".into())],
             }]
         );
         assert_eq!(store.identity().unwrap().id_pk(), me);
@@ -170,7 +170,7 @@ fn forgetting_a_room_forgets_all_in_it_and_nothing_else() {
             Put::Acked(r, ANN, 1),
             Put::Fetch(fetch(fetch_key(r, 1), 2)),
             Put::Ranges(fetch_key(r, 1), 0, ranges(&[(0, 1)])),
-            Put::EntryDone(fetch_key(r, 1, "name".into()), 1),
+            Put::EntryDone(fetch_key(r, 1), 1, "name".into()),
         ]
     };
     store.apply(&[fill(OTHER)]).unwrap();

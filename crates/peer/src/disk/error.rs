@@ -154,9 +154,7 @@ impl DiskError {
             Self::TooMany { .. }
             | Self::OutOfRange { .. }
             | Self::Incomplete { .. }
-            | Self::BadName { .. } => {
-                DiskFault::Invalid
-            }
+            | Self::BadName { .. } => DiskFault::Invalid,
             Self::Failing { .. } | Self::Io { .. } => DiskFault::Io,
         }
     }

@@ -218,6 +218,18 @@ impl Connection {
         self.presence.send_unless_busy(beat).await
     }
 
+    /// Waits until the other end has everything sent on `messages`, or the connection is gone.
+    pub async fn flush_messages(&self) {
+        while self
+            .messages
+            .queued_bytes()
+            .await
+            .is_ok_and(|bytes| bytes > 0)
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// The lane over `files`.
     #[must_use]
     pub fn files(&self) -> Lane {

@@ -1,0 +1,513 @@
+//! A fetch at work: one thread verifies and writes, another makes durable.
+//!
+//! ```text
+//! lane → queue → verify, write, hash → (sync thread) → Durable
+//!                                    └ complete → compare, name → Finished
+//! ```
+//! A file is hashed as a whole while its chunks arrive in order; what came in another order, or in
+//! an earlier life of the process, is read back before the file gets its name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kith_core::input::{FetchNews, Input};
+use kith_core::record::{FetchKey, FetchRecord};
+use kith_protocol::LinkId;
+use kith_protocol::frame::{self, Chunk};
+use kith_protocol::ids::Digest;
+use kith_protocol::ranges::RangeSet;
+use tokio::sync::mpsc;
+
+use super::faults::target_code;
+use super::lanes::{Lanes, Queued};
+use super::layout::Layout;
+use super::tasks::Tasks;
+use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, Sha256State};
+
+/// Written bytes after which a checkpoint is taken …
+const CHECKPOINT_BYTES: u64 = 8 * 1024 * 1024;
+/// … or after this long.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// Received bytes are reported in steps of this.
+const REPORT_BYTES: u64 = 1024 * 1024;
+/// Small files that get their names together: one sync serves them all. Each holds two handles.
+const FINISH_TOGETHER: usize = 64;
+
+/// What a fetch is told.
+pub(crate) enum FetchMessage {
+    /// A chunk from the lane.
+    Chunk(Queued),
+    /// The whole-file hash of an entry.
+    Expect(u32, Digest),
+    /// End now.
+    Stop { discard: bool },
+}
+
+/// The handle of a fetch at work; dropping it stops the fetch.
+pub(crate) struct Fetching {
+    messages: mpsc::UnboundedSender<FetchMessage>,
+    lanes: Lanes,
+    attached: Option<(LinkId, u32)>,
+}
+
+/// What is known of a fetch when it starts.
+pub(crate) struct Start {
+    pub key: FetchKey,
+    pub run: u32,
+    pub record: Arc<FetchRecord>,
+    pub ranges: BTreeMap<u32, RangeSet>,
+    pub done: BTreeMap<u32, String>,
+}
+
+impl Fetching {
+    /// Starts the threads; they first prepare the folder.
+    pub fn start(start: Start, lanes: &Lanes, tasks: &Tasks, inputs: mpsc::Sender<Input>) -> Self {
+        let (messages, queue) = mpsc::unbounded_channel();
+        let report = Report {
+            key: start.key,
+            run: start.run,
+            inputs,
+        };
+        let (syncs, sync_queue) = mpsc::channel(1);
+        let sync_report = report.clone();
+        tasks.spawn_blocking("fetch sync", move || sync(sync_queue, &sync_report));
+        let handle = tokio::runtime::Handle::current();
+        tasks.spawn_blocking("fetch", move || run(start, queue, syncs, report, &handle));
+        Fetching {
+            messages,
+            lanes: lanes.clone(),
+            attached: None,
+        }
+    }
+
+    /// Takes the frames of `transfer` on `link`, and no others.
+    pub fn attach(&mut self, link: LinkId, transfer: u32) {
+        self.detach();
+        self.lanes.attach(link, transfer, self.messages.clone());
+        self.attached = Some((link, transfer));
+    }
+
+    /// The hash the entry must have.
+    pub fn expect(&self, entry: u32, sha256: Digest) {
+        let _ = self.messages.send(FetchMessage::Expect(entry, sha256));
+    }
+
+    /// Ends the fetch.
+    pub fn stop(mut self, discard: bool) {
+        self.detach();
+        let _ = self.messages.send(FetchMessage::Stop { discard });
+    }
+
+    fn detach(&mut self) {
+        if let Some((link, transfer)) = self.attached.take() {
+            self.lanes.detach(link, transfer);
+        }
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+#[derive(Clone)]
+struct Report {
+    key: FetchKey,
+    run: u32,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Report {
+    fn say(&self, news: FetchNews) {
+        let _ = self
+            .inputs
+            .blocking_send(Input::Fetch(self.key, self.run, news));
+    }
+}
+
+/// Makes checkpoints durable beside the writing.
+fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, report: &Report) {
+    while let Some(checkpoint) = queue.blocking_recv() {
+        for (entry, part, ranges) in checkpoint {
+            match part.sync() {
+                Ok(()) => report.say(FetchNews::Durable { entry, ranges }),
+                // The writer meets the same fault, or has finished or dropped the part meanwhile.
+                Err(error) => tracing::debug!(%error, "checkpoint not durable"),
+            }
+        }
+    }
+}
+
+fn run(
+    start: Start,
+    mut queue: mpsc::UnboundedReceiver<FetchMessage>,
+    syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
+    report: Report,
+    handle: &tokio::runtime::Handle,
+) {
+    let (layout, lost) = match Layout::prepare(&start.record, &start.ranges, &start.done) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            tracing::info!(%error, "the folder cannot be prepared");
+            return report.say(FetchNews::Failed(target_code(&error)));
+        }
+    };
+    let mut fetch = Fetch::new(start, layout, syncs, report);
+    fetch.forget(&lost);
+    let roots = fetch.layout.roots();
+    fetch.report.say(FetchNews::Prepared { roots, lost });
+    fetch.finish_folders();
+    loop {
+        let message = match queue.try_recv() {
+            Ok(message) => Some(message),
+            Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) => {
+                // A quiet moment: small files need not wait for company.
+                if let Err(error) = fetch.finish_ready() {
+                    return fetch.fail(&error);
+                }
+                fetch.report_received();
+                if fetch.unsynced == 0 {
+                    queue.blocking_recv()
+                } else {
+                    let next = handle.block_on(async {
+                        tokio::time::timeout(CHECKPOINT_EVERY, queue.recv()).await
+                    });
+                    match next {
+                        Ok(message) => message,
+                        Err(_) => {
+                            fetch.checkpoint();
+                            continue;
+                        }
+                    }
+                }
+            }
+        };
+        let result = match message {
+            None => return,
+            Some(FetchMessage::Stop { discard }) => {
+                if discard {
+                    fetch.discard();
+                }
+                return;
+            }
+            Some(FetchMessage::Expect(entry, sha256)) => fetch.expect(entry, sha256),
+            Some(FetchMessage::Chunk(queued)) => fetch.take(&queued.chunk),
+        };
+        if let Err(error) = result {
+            return fetch.fail(&error);
+        }
+    }
+}
+
+struct Fetch {
+    record: Arc<FetchRecord>,
+    layout: Layout,
+    /// Chunks that were durable before this run, by entry.
+    before: BTreeMap<u32, RangeSet>,
+    done: RangeSet,
+    open: BTreeMap<u32, Open>,
+    expected: BTreeMap<u32, Digest>,
+    /// Complete and compared: wait for their names.
+    ready: Vec<(u32, PartFile)>,
+    files_left: usize,
+    unsynced: u64,
+    checkpoint_at: Instant,
+    received: u64,
+    received_durable: u64,
+    syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
+    report: Report,
+}
+
+/// An entry that is being written.
+struct Open {
+    part: PartFile,
+    size: u64,
+    /// Verified and written.
+    have: RangeSet,
+    /// Of those: not yet given to the sync thread.
+    fresh: RangeSet,
+    /// Of those: known to be durable from the start.
+    durable: RangeSet,
+    whole: Sha256State,
+    /// Chunks that `whole` covers, from the beginning.
+    hashed: u64,
+}
+
+impl Fetch {
+    fn new(
+        start: Start,
+        layout: Layout,
+        syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
+        report: Report,
+    ) -> Self {
+        let mut done = RangeSet::new();
+        for entry in start.done.keys() {
+            done.insert(u64::from(*entry), u64::from(*entry) + 1);
+        }
+        let mut fetch = Fetch {
+            record: start.record,
+            layout,
+            before: start.ranges,
+            done,
+            open: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            ready: Vec::new(),
+            files_left: 0,
+            unsynced: 0,
+            checkpoint_at: Instant::now() + CHECKPOINT_EVERY,
+            received: 0,
+            received_durable: 0,
+            syncs,
+            report,
+        };
+        fetch.count_left();
+        fetch
+    }
+
+    fn forget(&mut self, lost: &[u32]) {
+        for entry in lost {
+            self.before.remove(entry);
+            self.done.remove(u64::from(*entry), u64::from(*entry) + 1);
+        }
+        self.count_left();
+    }
+
+    fn count_left(&mut self) {
+        let entries = (0u64..).zip(&self.record.entries);
+        self.files_left = entries
+            .filter(|(i, e)| !e.dir && !self.done.contains(*i))
+            .count();
+    }
+
+    fn expect(&mut self, entry: u32, sha256: Digest) -> Result<(), DiskError> {
+        let Some(e) = self.record.entries.get(entry as usize) else {
+            return Ok(());
+        };
+        if e.dir || self.done.contains(entry.into()) {
+            return Ok(());
+        }
+        self.expected.insert(entry, sha256);
+        self.open_entry(entry)?;
+        self.try_complete(entry)
+    }
+
+    fn take(&mut self, chunk: &Chunk) -> Result<(), DiskError> {
+        let entry = chunk.entry;
+        self.received += chunk.payload.len() as u64;
+        let known = self.record.entries.get(entry as usize).filter(|e| !e.dir);
+        let Some(e) = known else {
+            return Ok(self.corrupt(chunk));
+        };
+        if frame::chunk_len(e.size, chunk.index) as usize != chunk.payload.len() {
+            return Ok(self.corrupt(chunk));
+        }
+        if self.done.contains(entry.into()) {
+            self.received_durable += chunk.payload.len() as u64;
+            return Ok(());
+        }
+        self.open_entry(entry)?;
+        let Some(open) = self.open.get_mut(&entry) else {
+            return Ok(());
+        };
+        if open.have.contains(chunk.index) {
+            if open.durable.contains(chunk.index) {
+                self.received_durable += chunk.payload.len() as u64;
+            }
+            return Ok(());
+        }
+        // In order, both hashes are taken in one pass over the bytes.
+        let intact = if chunk.index == open.hashed {
+            let intact = open.whole.update_if(&chunk.payload, &chunk.digest.0);
+            open.hashed += u64::from(intact);
+            intact
+        } else {
+            crate::disk::chunk_digest(&chunk.payload) == chunk.digest.0
+        };
+        if !intact {
+            return Ok(self.corrupt(chunk));
+        }
+        open.part.write_chunk(chunk.index, &chunk.payload)?;
+        open.have.insert(chunk.index, chunk.index + 1);
+        open.fresh.insert(chunk.index, chunk.index + 1);
+        self.unsynced += chunk.payload.len() as u64;
+        if self.received >= REPORT_BYTES {
+            self.report_received();
+        }
+        if self.unsynced >= CHECKPOINT_BYTES || Instant::now() >= self.checkpoint_at {
+            self.checkpoint();
+        }
+        self.try_complete(entry)
+    }
+
+    fn open_entry(&mut self, entry: u32) -> Result<(), DiskError> {
+        if self.open.contains_key(&entry) || self.ready.iter().any(|(e, _)| *e == entry) {
+            return Ok(());
+        }
+        let Some(e) = self.record.entries.get(entry as usize) else {
+            return Ok(());
+        };
+        let part = self.layout.part(entry, e.size)?;
+        let have = self.before.remove(&entry).unwrap_or_default();
+        let open = Open {
+            part,
+            size: e.size,
+            durable: have.clone(),
+            have,
+            fresh: RangeSet::new(),
+            whole: Sha256State::new(),
+            hashed: 0,
+        };
+        self.open.insert(entry, open);
+        Ok(())
+    }
+
+    /// Compares the whole-file hash if everything is there.
+    fn try_complete(&mut self, entry: u32) -> Result<(), DiskError> {
+        let Some(expected) = self.expected.get(&entry) else {
+            return Ok(());
+        };
+        let Some(open) = self.open.get_mut(&entry) else {
+            return Ok(());
+        };
+        let chunks = frame::chunks(open.size);
+        if open.have.count() < chunks {
+            return Ok(());
+        }
+        if open.hashed < chunks {
+            open.part.hash_from(&mut open.whole, open.hashed, chunks)?;
+            open.hashed = chunks;
+        }
+        let whole = std::mem::take(&mut open.whole).finish();
+        let expected = expected.0;
+        let Some(open) = self.open.remove(&entry) else {
+            return Ok(());
+        };
+        if whole != expected {
+            // From the beginning, with an empty part: there is no telling which chunk is wrong.
+            open.part.discard()?;
+            self.report.say(FetchNews::Mismatch { entry });
+            return Ok(());
+        }
+        self.ready.push((entry, open.part));
+        if self.ready.len() >= FINISH_TOGETHER || open.size >= CHECKPOINT_BYTES {
+            self.finish_ready()?;
+        }
+        Ok(())
+    }
+
+    /// Gives complete files their names.
+    fn finish_ready(&mut self) -> Result<(), DiskError> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let mut entries = Vec::with_capacity(self.ready.len());
+        let mut batch = Vec::with_capacity(self.ready.len());
+        for (entry, part) in self.ready.drain(..) {
+            let Some(e) = self.record.entries.get(entry as usize) else {
+                continue;
+            };
+            entries.push(entry);
+            let mtime = ModTime {
+                seconds: e.mtime,
+                nanos: e.mtime_ns,
+            };
+            batch.push((part, e.mode, mtime));
+        }
+        let named = if batch.len() == 1 {
+            let Some((part, mode, mtime)) = batch.pop() else {
+                return Ok(());
+            };
+            vec![part.finish(mode, mtime)]
+        } else {
+            PartFile::finish_many(&batch)
+        };
+        for (entry, name) in entries.into_iter().zip(named) {
+            let name = name?.as_str().to_string();
+            self.done.insert(u64::from(entry), u64::from(entry) + 1);
+            self.expected.remove(&entry);
+            self.files_left = self.files_left.saturating_sub(1);
+            self.report.say(FetchNews::Finished { entry, name });
+        }
+        self.report_received();
+        self.finish_folders();
+        Ok(())
+    }
+
+    /// Folders get their attributes when nothing more is written into them.
+    fn finish_folders(&mut self) {
+        if self.files_left > 0 {
+            return;
+        }
+        for (entry, name) in self.layout.finish_folders(&self.record.entries) {
+            if !self.done.contains(entry.into()) {
+                self.done.insert(u64::from(entry), u64::from(entry) + 1);
+                self.report.say(FetchNews::Finished { entry, name });
+            }
+        }
+    }
+
+    /// Hands what was written since the last checkpoint to the sync thread, unless it is busy:
+    /// then the next checkpoint takes it.
+    fn checkpoint(&mut self) {
+        self.checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
+        let Ok(place) = self.syncs.try_reserve() else {
+            return;
+        };
+        let fresh = self.open.iter_mut().filter(|(_, o)| !o.fresh.is_empty());
+        let checkpoint = fresh
+            .map(|(e, o)| (*e, o.part.syncer(), std::mem::take(&mut o.fresh)))
+            .collect();
+        self.unsynced = 0;
+        place.send(checkpoint);
+    }
+
+    fn corrupt(&mut self, chunk: &Chunk) {
+        tracing::warn!(entry = chunk.entry, index = chunk.index, "chunk refused");
+        self.report.say(FetchNews::Corrupt {
+            entry: chunk.entry,
+            index: chunk.index,
+        });
+    }
+
+    fn report_received(&mut self) {
+        if self.received > 0 {
+            let bytes = std::mem::take(&mut self.received);
+            let durable = std::mem::take(&mut self.received_durable);
+            self.report.say(FetchNews::Received { bytes, durable });
+        }
+    }
+
+    fn fail(&mut self, error: &DiskError) {
+        // What is written stays good: the last checkpoint is worth its sync.
+        self.checkpoint();
+        if error.kind() == DiskFault::Gone {
+            tracing::info!("a part file was removed by somebody else");
+        }
+        tracing::info!(%error, "the disk refused");
+        self.report.say(FetchNews::Failed(target_code(error)));
+    }
+
+    fn discard(&mut self) {
+        let ready = self.ready.drain(..).map(|(_, part)| part);
+        let open = std::mem::take(&mut self.open).into_values().map(|o| o.part);
+        for part in ready.chain(open) {
+            if let Err(error) = part.discard() {
+                tracing::debug!(%error, "part file not removed");
+            }
+        }
+        // Parts of an earlier run that this one never opened.
+        for entry in std::mem::take(&mut self.before).into_keys() {
+            let size = self
+                .record
+                .entries
+                .get(entry as usize)
+                .map_or(0, |e| e.size);
+            if let Ok(part) = self.layout.part(entry, size) {
+                let _ = part.discard();
+            }
+        }
+    }
+}

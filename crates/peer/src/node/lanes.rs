@@ -1,0 +1,205 @@
+//! Who reads what from the file lanes.
+//!
+//! A lane carries the frames of all transfers of a link. One task per link reads it and hands
+//! chunks to fetch workers by transfer number; acknowledgements refill the windows of serve
+//! workers on their way to the core.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kith_core::input::{Input, LinkNews};
+use kith_protocol::frame::{Chunk, Frame, FrameError};
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, LinkId, PeerId, RoomId, limits};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::fetching::FetchMessage;
+use crate::rtc::Lane;
+
+/// Chunk payloads that a sender may have on the way before the receiver says they are durable,
+/// in units of [`limits::CHUNK`]. Wide enough that a disk's sync does not stop the sender.
+pub(crate) const WINDOW: usize = 512;
+
+/// As many chunks wait in memory for a fetch's disk: all that the other side may send unasked, so
+/// that a slow disk never makes the lane, and with it the messages, wait.
+pub(crate) const QUEUE: usize = WINDOW;
+
+/// A chunk and its place in the fetch's queue.
+pub(crate) struct Queued {
+    pub chunk: Chunk,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The lanes of a node and who uses them. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Lanes {
+    /// Locked for moments only: link tasks, workers and the core's driver meet here.
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    lanes: HashMap<LinkId, Lane>,
+    routes: HashMap<(LinkId, u32), Route>,
+    windows: HashMap<(LinkId, u32), Arc<Semaphore>>,
+}
+
+#[derive(Clone)]
+struct Route {
+    worker: mpsc::UnboundedSender<FetchMessage>,
+    places: Arc<Semaphore>,
+}
+
+impl Lanes {
+    pub fn add(&self, link: LinkId, lane: Lane) {
+        self.with(|i| i.lanes.insert(link, lane));
+    }
+
+    /// The link is gone: nothing is read from or written to its lane any more.
+    pub fn remove(&self, link: LinkId) {
+        self.with(|i| {
+            i.lanes.remove(&link);
+            i.routes.retain(|(l, _), route| {
+                if *l == link {
+                    route.places.close();
+                }
+                *l != link
+            });
+            i.windows.retain(|(l, _), window| {
+                if *l == link {
+                    window.close();
+                }
+                *l != link
+            });
+        });
+    }
+
+    pub fn get(&self, link: LinkId) -> Option<Lane> {
+        self.with(|i| i.lanes.get(&link).cloned())
+    }
+
+    /// Chunks of `transfer` go to `worker`.
+    pub fn attach(&self, link: LinkId, transfer: u32, worker: mpsc::UnboundedSender<FetchMessage>) {
+        let route = Route {
+            worker,
+            places: Arc::new(Semaphore::new(QUEUE)),
+        };
+        self.with(|i| i.routes.insert((link, transfer), route));
+    }
+
+    pub fn detach(&self, link: LinkId, transfer: u32) {
+        if let Some(route) = self.with(|i| i.routes.remove(&(link, transfer))) {
+            route.places.close();
+        }
+    }
+
+    /// The window of a serve, in chunks.
+    pub fn window(&self, link: LinkId, transfer: u32) -> Arc<Semaphore> {
+        let window = Arc::new(Semaphore::new(WINDOW));
+        self.with(|i| i.windows.insert((link, transfer), Arc::clone(&window)));
+        window
+    }
+
+    pub fn close_window(&self, link: LinkId, transfer: u32) {
+        if let Some(window) = self.with(|i| i.windows.remove(&(link, transfer))) {
+            window.close();
+        }
+    }
+
+    fn acked(&self, link: LinkId, transfer: u32, ranges: &RangeSet) {
+        self.with(|i| {
+            if let Some(window) = i.windows.get(&(link, transfer)) {
+                // Acknowledging twice, or what was never sent, must not widen the window.
+                let room = WINDOW.saturating_sub(window.available_permits());
+                let acked = usize::try_from(ranges.count()).unwrap_or(usize::MAX);
+                window.add_permits(acked.min(room));
+            }
+        });
+    }
+
+    fn route(&self, link: LinkId, transfer: u32) -> Option<Route> {
+        self.with(|i| i.routes.get(&(link, transfer)).cloned())
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads a lane until it closes.
+pub(crate) async fn read(
+    lanes: Lanes,
+    lane: Lane,
+    (room, peer, link): (RoomId, PeerId, LinkId),
+    inputs: mpsc::Sender<Input>,
+) {
+    let news = |news| {
+        inputs.send(Input::Link {
+            room,
+            peer,
+            link,
+            news,
+        })
+    };
+    let mut heard = Instant::now();
+    let mut unexpected = 0u64;
+    let mut last: Option<(u32, Route)> = None;
+    while let Some(message) = lane.recv().await {
+        if heard.elapsed() >= Duration::from_secs(1) {
+            heard = Instant::now();
+            if news(LinkNews::Heard).await.is_err() {
+                return;
+            }
+        }
+        match Frame::parse(message) {
+            Ok(Frame::Chunk(chunk)) => {
+                let transfer = chunk.transfer;
+                if last
+                    .as_ref()
+                    .is_none_or(|(t, r)| *t != transfer || r.places.is_closed())
+                {
+                    last = lanes.route(link, transfer).map(|r| (transfer, r));
+                }
+                let Some((_, route)) = &last else {
+                    // What a cancelled fetch had on the way, or a peer's mistake.
+                    unexpected += 1;
+                    tracing::trace!(transfer, unexpected, "chunk of no transfer");
+                    continue;
+                };
+                let place = Arc::clone(&route.places).acquire_owned().await;
+                if let Ok(place) = place {
+                    let _ = route.worker.send(FetchMessage::Chunk(Queued {
+                        chunk,
+                        _place: place,
+                    }));
+                }
+            }
+            Ok(Frame::Ack(ack)) => {
+                lanes.acked(link, ack.transfer, &ack.ranges);
+                let (transfer, entry, ranges) = (ack.transfer, ack.entry, ack.ranges);
+                if news(LinkNews::Ack {
+                    transfer,
+                    entry,
+                    ranges,
+                })
+                .await
+                .is_err()
+                {
+                    return;
+                }
+            }
+            Err(FrameError::Kind(kind)) => tracing::debug!(kind, "frame of a kind not known"),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "frame refused");
+                let _ = news(LinkNews::Broken(Code::PeerProtocol)).await;
+                return;
+            }
+        }
+    }
+}
+
+const _: () = assert!(
+    QUEUE * limits::CHUNK <= 32 * 1024 * 1024,
+    "memory a fetch may hold"
+);

@@ -1,0 +1,205 @@
+//! Where the entries of an offer go on disk.
+//!
+//! Names are made safe first. A folder whose name is taken gets another, `photos (1)`, so that
+//! nothing of ours mixes with what was there; single files are renamed when they are complete.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use kith_core::record::FetchRecord;
+use kith_protocol::derive;
+use kith_protocol::peer::Entry;
+use kith_protocol::ranges::RangeSet;
+
+use crate::disk::{DiskError, ModTime, PartFile, PartTag, SafePath, Target};
+
+/// Numbers tried for a folder's name before the disk is blamed.
+const MOST_NAMES: u32 = 10_000;
+
+/// The prepared folder of one fetch.
+pub(crate) struct Layout {
+    target: Target,
+    paths: Vec<SafePath>,
+    roots: Vec<(String, String)>,
+    tag: String,
+    /// Folders this fetch made: only those get attributes.
+    made: HashSet<u32>,
+}
+
+impl Layout {
+    /// Opens the folder, checks space, makes names safe and folders exist. Also says which of the
+    /// entries that are recorded as complete or begun are not there any more.
+    pub fn prepare(
+        record: &FetchRecord,
+        ranges: &BTreeMap<u32, RangeSet>,
+        done: &BTreeMap<u32, String>,
+    ) -> Result<(Layout, Vec<u32>), DiskError> {
+        let target = Target::open(Path::new(&record.dir))?;
+        let safe: Vec<SafePath> = record
+            .entries
+            .iter()
+            .map(|e| SafePath::from_wire(&e.path).map_err(|_| bad_name(&e.path)))
+            .collect::<Result<_, _>>()?;
+        let mut roots: BTreeMap<String, String> = record.roots.iter().cloned().collect();
+        for (entry, path) in record.entries.iter().zip(&safe) {
+            let root = first(path);
+            let is_folder = entry.dir || path.as_str() != root;
+            if is_folder && !roots.contains_key(root) {
+                let made = make_root(&target, root)?;
+                roots.insert(root.to_string(), made);
+            }
+        }
+        let mut layout = Layout {
+            target,
+            paths: Vec::with_capacity(safe.len()),
+            roots: roots.clone().into_iter().collect(),
+            tag: record.tag.clone(),
+            made: HashSet::new(),
+        };
+        for path in &safe {
+            layout.paths.push(match roots.get(first(path)) {
+                Some(root) => moved(path, root)?,
+                None => path.clone(),
+            });
+        }
+        for (_, index) in record.entries.iter().zip(0u32..).filter(|(e, _)| e.dir) {
+            // All of them lie below a root that this fetch made, now or when it began.
+            layout.target.create_dir(&layout.paths[index as usize])?;
+            layout.made.insert(index);
+        }
+        let lost = layout.lost(&record.entries, ranges, done);
+        let kept = |entry: u32| done.contains_key(&entry) && !lost.contains(&entry);
+        let needed: u64 = record
+            .entries
+            .iter()
+            .zip(0u32..)
+            .filter(|(_, i)| !kept(*i))
+            .map(|(e, i)| {
+                let have = ranges.get(&i).filter(|_| !lost.contains(&i));
+                let have = have.map_or(0, |r| r.count() * crate::disk::CHUNK as u64);
+                e.size.saturating_sub(have)
+            })
+            .fold(0, u64::saturating_add);
+        layout.target.check_space(needed)?;
+        Ok((layout, lost))
+    }
+
+    /// Top-level folders and the names they got.
+    pub fn roots(&self) -> Vec<(String, String)> {
+        self.roots.clone()
+    }
+
+    /// The part file of an entry.
+    pub fn part(&self, entry: u32, size: u64) -> Result<PartFile, DiskError> {
+        let path = &self.paths[entry as usize];
+        PartFile::create_or_open(&self.target, path, part_tag(&self.tag, entry), size)
+    }
+
+    /// Gives all folders their attributes, the deepest first, and says their names.
+    pub fn finish_folders(&self, entries: &[Entry]) -> Vec<(u32, String)> {
+        let mut folders: Vec<u32> = self.made.iter().copied().collect();
+        let depth = |i: &u32| self.paths[*i as usize].components().count();
+        folders.sort_by_key(|i| (std::cmp::Reverse(depth(i)), *i));
+        let mut out = Vec::with_capacity(folders.len());
+        for index in folders {
+            let (path, entry) = (&self.paths[index as usize], &entries[index as usize]);
+            let mtime = ModTime {
+                seconds: entry.mtime,
+                nanos: entry.mtime_ns,
+            };
+            if let Err(error) = self.target.finish_dir(path, entry.mode, mtime) {
+                // Its files are all there: a missing attribute is no reason to fail them.
+                tracing::info!(%error, "a folder did not get its attributes");
+            }
+            out.push((index, path.as_str().to_string()));
+        }
+        out
+    }
+
+    fn lost(
+        &self,
+        entries: &[Entry],
+        ranges: &BTreeMap<u32, RangeSet>,
+        done: &BTreeMap<u32, String>,
+    ) -> Vec<u32> {
+        let mut lost = Vec::new();
+        for (index, name) in done {
+            let Some(entry) = entries.get(*index as usize) else {
+                continue;
+            };
+            let there = SafePath::from_wire(name).is_ok_and(|path| {
+                let meta = std::fs::symlink_metadata(self.target.path_of(&path));
+                meta.is_ok_and(|m| {
+                    if entry.dir {
+                        m.is_dir()
+                    } else {
+                        m.is_file() && m.len() == entry.size
+                    }
+                })
+            });
+            if !there {
+                lost.push(*index);
+            }
+        }
+        for (index, have) in ranges {
+            let Some(entry) = entries.get(*index as usize) else {
+                continue;
+            };
+            let end = have
+                .end()
+                .saturating_mul(crate::disk::CHUNK as u64)
+                .min(entry.size);
+            let there = self
+                .part(*index, entry.size)
+                .is_ok_and(|p| p.existing_len() >= end);
+            if !there {
+                lost.push(*index);
+            }
+        }
+        lost
+    }
+}
+
+/// Makes a folder that was not there, under the name or the next free number.
+fn make_root(target: &Target, name: &str) -> Result<String, DiskError> {
+    for n in 0..MOST_NAMES {
+        let candidate = if n == 0 {
+            name.to_string()
+        } else {
+            format!("{name} ({n})")
+        };
+        let path = SafePath::from_wire(&candidate).map_err(|_| bad_name(name))?;
+        if std::fs::symlink_metadata(target.path_of(&path)).is_ok() {
+            continue;
+        }
+        if target.create_dir(&path)? {
+            return Ok(path.as_str().to_string());
+        }
+    }
+    let path = target.root().join(name);
+    Err(DiskError::Obstructed { path })
+}
+
+fn moved(path: &SafePath, root: &str) -> Result<SafePath, DiskError> {
+    let rest: Vec<&str> = path.components().skip(1).collect();
+    let text = if rest.is_empty() {
+        root.to_string()
+    } else {
+        format!("{root}/{}", rest.join("/"))
+    };
+    SafePath::from_wire(&text).map_err(|_| bad_name(&text))
+}
+
+fn bad_name(name: &str) -> DiskError {
+    DiskError::BadName { path: name.into() }
+}
+
+fn first(path: &SafePath) -> &str {
+    path.components().next().unwrap_or_default()
+}
+
+/// Different for every entry, as two entries may share the beginning of a name.
+fn part_tag(tag: &str, entry: u32) -> PartTag {
+    let hash = derive::hash(&[b"kith1/part", tag.as_bytes(), &entry.to_be_bytes()]);
+    PartTag(u64::from_be_bytes(derive::truncate(&hash)))
+}

@@ -1,0 +1,256 @@
+//! The tasks of one link: effects in, news out.
+//!
+//! Reading and writing are separate tasks: a link on which both sides wait to write would
+//! otherwise never be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kith_api::Route as ApiRoute;
+use kith_core::effect::LinkEffect;
+use kith_core::input::{Candidate, IceState, Input, LinkNews};
+use kith_protocol::frame::{Ack, Frame};
+use kith_protocol::peer::{Beat, PeerMessage};
+use kith_protocol::room::IceServer;
+use kith_protocol::{Code, LinkId, PeerId, RoomId};
+use tokio::sync::mpsc;
+
+use super::lanes::{self, Lanes};
+use super::tasks::Tasks;
+use crate::rtc::{
+    Connection, IceCandidate, IceConfig, IceServer as RtcIceServer, LinkState, PathKind,
+    RtcContext, RtcError, RtcEvent,
+};
+
+/// Events of one connection that wait for the core.
+const EVENTS: usize = 256;
+/// A last message may take this long to leave.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What all links of a node share.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub rtc: Arc<RtcContext>,
+    pub include_loopback: bool,
+    pub lanes: Lanes,
+    pub tasks: Tasks,
+    pub inputs: mpsc::Sender<Input>,
+}
+
+#[derive(Clone, Copy)]
+struct Key {
+    room: RoomId,
+    peer: PeerId,
+    link: LinkId,
+}
+
+impl Links {
+    /// Starts the tasks of a link. Dropping the sender closes it as `Close` does.
+    pub fn open(
+        &self,
+        room: RoomId,
+        peer: PeerId,
+        link: LinkId,
+        ice_servers: Vec<IceServer>,
+    ) -> mpsc::UnboundedSender<LinkEffect> {
+        let (effects, queue) = mpsc::unbounded_channel();
+        let links = self.clone();
+        let key = Key { room, peer, link };
+        self.tasks.spawn(
+            "link",
+            async move { links.run(key, ice_servers, queue).await },
+        );
+        effects
+    }
+
+    async fn run(
+        self,
+        key: Key,
+        ice_servers: Vec<IceServer>,
+        mut queue: mpsc::UnboundedReceiver<LinkEffect>,
+    ) {
+        let servers = ice_servers.into_iter().map(|s| RtcIceServer {
+            urls: s.urls,
+            username: s.username.unwrap_or_default(),
+            credential: s.credential.unwrap_or_default(),
+        });
+        let config = IceConfig {
+            servers: servers.collect(),
+            include_loopback: self.include_loopback,
+            relay_only: false,
+        };
+        let (events, incoming) = mpsc::channel(EVENTS);
+        let connection = match Connection::open(&self.rtc, &config, events).await {
+            Ok(connection) => Arc::new(connection),
+            Err(error) => {
+                tracing::warn!(peer = %key.peer, %error, "no connection can be built");
+                self.news(key, LinkNews::Broken(Code::NoRoute)).await;
+                return;
+            }
+        };
+        let events = self.clone();
+        let watched = Arc::clone(&connection);
+        self.tasks.spawn("link events", async move {
+            events.watch(key, &watched, incoming).await
+        });
+        let lane = connection.files();
+        let reader = lanes::read(
+            self.lanes.clone(),
+            lane.clone(),
+            (key.room, key.peer, key.link),
+            self.inputs.clone(),
+        );
+        self.tasks.spawn("lane", reader);
+        let (acks, mut ack_queue) = mpsc::unbounded_channel::<Bytes>();
+        let ack_lane = lane.clone();
+        self.tasks.spawn("acks", async move {
+            while let Some(ack) = ack_queue.recv().await {
+                if ack_lane.send(ack).await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.lanes.add(key.link, lane);
+        let token = self.tasks.token().clone();
+        loop {
+            let Some(effect) = queue.recv().await else {
+                break;
+            };
+            if let LinkEffect::Close = effect {
+                break;
+            }
+            let done = tokio::select! {
+                done = self.act(key, &connection, &acks, effect) => done,
+                () = token.cancelled() => break,
+            };
+            if let Err(error) = done {
+                let code = match error {
+                    RtcError::Closed => Code::LinkLost,
+                    _ => Code::NoRoute,
+                };
+                tracing::debug!(peer = %key.peer, %error, "link effect failed");
+                self.news(key, LinkNews::Broken(code)).await;
+            }
+        }
+        self.lanes.remove(key.link);
+        let _ = tokio::time::timeout(GOODBYE, connection.flush_messages()).await;
+        connection.close().await;
+    }
+
+    async fn act(
+        &self,
+        key: Key,
+        connection: &Connection,
+        acks: &mpsc::UnboundedSender<Bytes>,
+        effect: LinkEffect,
+    ) -> Result<(), RtcError> {
+        match effect {
+            LinkEffect::Open { .. } | LinkEffect::Close => {}
+            LinkEffect::Offer { restart } => {
+                let sdp = connection.create_offer(restart).await?;
+                self.news(key, LinkNews::LocalSdp(sdp)).await;
+            }
+            LinkEffect::AcceptOffer(sdp) => {
+                let answer = connection.accept_offer(sdp).await?;
+                self.news(key, LinkNews::LocalSdp(answer)).await;
+            }
+            LinkEffect::AcceptAnswer(sdp) => connection.accept_answer(sdp).await?,
+            LinkEffect::AddCandidate(c) => {
+                let candidate = IceCandidate {
+                    candidate: c.candidate,
+                    sdp_mid: c.mid,
+                    sdp_mline_index: c.mline,
+                };
+                // One candidate that cannot be used is no reason to give up the others.
+                if let Err(error) = connection.add_candidate(candidate).await {
+                    tracing::debug!(peer = %key.peer, %error, "candidate refused");
+                }
+            }
+            LinkEffect::Send(message) => connection.send_message(message.to_bytes()).await?,
+            LinkEffect::Beat(beat) => {
+                connection.try_send_presence(beat.to_bytes()).await?;
+            }
+            LinkEffect::Ack {
+                transfer,
+                entry,
+                ranges,
+            } => {
+                for ranges in ranges.split(kith_protocol::limits::MAX_RANGES) {
+                    let frame = Frame::Ack(Ack {
+                        transfer,
+                        entry,
+                        ranges,
+                    });
+                    let _ = acks.send(frame.to_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn watch(self, key: Key, connection: &Connection, mut events: mpsc::Receiver<RtcEvent>) {
+        while let Some(event) = events.recv().await {
+            let news = match event {
+                RtcEvent::LocalCandidate(c) => LinkNews::LocalCandidate(Candidate {
+                    candidate: c.candidate,
+                    mid: c.sdp_mid,
+                    mline: c.sdp_mline_index,
+                }),
+                RtcEvent::GatheringComplete => continue,
+                RtcEvent::StateChanged(LinkState::Checking) => LinkNews::Ice(IceState::Checking),
+                RtcEvent::StateChanged(LinkState::Connected) => {
+                    if let Some(route) = connection.route().await {
+                        self.news(key, LinkNews::Route(api_route(&route))).await;
+                    }
+                    LinkNews::Ice(IceState::Connected)
+                }
+                RtcEvent::StateChanged(LinkState::Disconnected) => {
+                    LinkNews::Ice(IceState::Disconnected)
+                }
+                RtcEvent::StateChanged(LinkState::Failed) => LinkNews::Ice(IceState::Failed),
+                RtcEvent::StateChanged(LinkState::Closed) => return,
+                RtcEvent::ChannelsOpen => LinkNews::ChannelsOpen,
+                RtcEvent::Message(bytes) => match PeerMessage::parse(&bytes) {
+                    Ok(message) => LinkNews::Message(Box::new(message)),
+                    Err(error) => {
+                        tracing::warn!(peer = %key.peer, %error, "message refused");
+                        LinkNews::Broken(Code::PeerProtocol)
+                    }
+                },
+                RtcEvent::Presence(bytes) => match Beat::parse(&bytes) {
+                    Ok(beat) => LinkNews::Beat(beat),
+                    Err(_) => continue,
+                },
+                RtcEvent::ChannelClosed { label } => {
+                    tracing::debug!(peer = %key.peer, %label, "channel closed");
+                    LinkNews::Broken(Code::LinkLost)
+                }
+            };
+            self.news(key, news).await;
+        }
+    }
+
+    async fn news(&self, key: Key, news: LinkNews) {
+        let Key { room, peer, link } = key;
+        let _ = self
+            .inputs
+            .send(Input::Link {
+                room,
+                peer,
+                link,
+                news,
+            })
+            .await;
+    }
+}
+
+fn api_route(route: &crate::rtc::Route) -> ApiRoute {
+    match (route.local, route.remote) {
+        (PathKind::Relay, _) | (_, PathKind::Relay) => ApiRoute::Relay,
+        (PathKind::Host, PathKind::Host) => ApiRoute::Lan,
+        (PathKind::Host | PathKind::Reflexive, PathKind::Host | PathKind::Reflexive) => {
+            ApiRoute::Direct
+        }
+    }
+}

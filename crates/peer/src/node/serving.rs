@@ -1,0 +1,417 @@
+//! A serve at work: one thread reads and hashes, one task sends.
+//!
+//! ```text
+//! disk → reader thread (chunk hash, file hash, frame) → batches → sender task → lane
+//! ```
+//! Two batches wait between them, so that the disk and the network work at the same time while
+//! memory stays bounded. The window bounds what the receiver has not yet made durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use kith_core::input::{Input, ServeKey, ServeNews};
+use kith_protocol::frame::{self, HEADER};
+use kith_protocol::ids::Digest;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, LinkId, limits};
+use tokio::sync::{Notify, mpsc};
+
+use super::faults::source_code;
+use super::lanes::Lanes;
+use super::tasks::Tasks;
+use crate::disk::{ChunkUse, DiskError, EntryKind, SourceEntry, SourceReader};
+
+/// Chunks reported and sent together.
+const BATCH: usize = 16;
+/// Batches that wait for the lane.
+const BATCHES: usize = 2;
+
+/// What to send.
+pub(crate) struct Plan {
+    pub key: ServeKey,
+    pub run: u32,
+    pub link: LinkId,
+    pub transfer: u32,
+    pub source: Arc<[SourceEntry]>,
+    /// Entries the receiver has whole.
+    pub done: RangeSet,
+    /// Chunks the receiver has of others.
+    pub have: BTreeMap<u32, RangeSet>,
+}
+
+/// The handle of a serve at work; dropping it stops the serve.
+pub(crate) struct Serving {
+    wants: Arc<Wants>,
+    lanes: Lanes,
+    link: LinkId,
+    transfer: u32,
+}
+
+/// Chunks asked for again.
+#[derive(Default)]
+struct Wants {
+    /// Locked for moments only, by the core's driver and the reader.
+    queue: Mutex<WantQueue>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct WantQueue {
+    ranges: VecDeque<(u32, RangeSet)>,
+    closed: bool,
+}
+
+/// Ranges that may wait; a receiver that asks for more at once asks again later.
+const MOST_WANTS: usize = 1024;
+
+enum Item {
+    Batch {
+        entry: u32,
+        ranges: RangeSet,
+        frames: Vec<Bytes>,
+    },
+    Read {
+        entry: u32,
+        sha256: Digest,
+    },
+    Failed(Code),
+}
+
+impl Serving {
+    /// Starts the thread and the task.
+    pub fn start(plan: Plan, lanes: &Lanes, tasks: &Tasks, inputs: mpsc::Sender<Input>) -> Self {
+        let wants = Arc::new(Wants::default());
+        let (items, queue) = mpsc::channel(BATCHES);
+        let serving = Serving {
+            wants: Arc::clone(&wants),
+            lanes: lanes.clone(),
+            link: plan.link,
+            transfer: plan.transfer,
+        };
+        let sender = Sender {
+            key: plan.key,
+            run: plan.run,
+            link: plan.link,
+            transfer: plan.transfer,
+            lanes: lanes.clone(),
+            inputs,
+        };
+        tasks.spawn("serve", sender.run(queue));
+        let handle = tokio::runtime::Handle::current();
+        tasks.spawn_blocking("serve reader", move || {
+            let mut reader = Reader {
+                plan,
+                wants,
+                items,
+                handle,
+            };
+            reader.run();
+        });
+        serving
+    }
+
+    /// Sends these (again) after what is under way.
+    pub fn want(&self, entry: u32, ranges: RangeSet) {
+        let mut queue = self
+            .wants
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if queue.ranges.len() < MOST_WANTS {
+            queue.ranges.push_back((entry, ranges));
+            self.wants.more.notify_one();
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.lanes.close_window(self.link, self.transfer);
+        self.wants
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
+        self.wants.more.notify_one();
+    }
+}
+
+struct Sender {
+    key: ServeKey,
+    run: u32,
+    link: LinkId,
+    transfer: u32,
+    lanes: Lanes,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Sender {
+    async fn run(self, mut queue: mpsc::Receiver<Item>) {
+        let Some(lane) = self.lanes.get(self.link) else {
+            return;
+        };
+        let window = self.lanes.window(self.link, self.transfer);
+        while let Some(item) = queue.recv().await {
+            match item {
+                Item::Batch {
+                    entry,
+                    ranges,
+                    frames,
+                } => {
+                    // Said first: the acknowledgement must not overtake it.
+                    self.news(ServeNews::Sent { entry, ranges }).await;
+                    for frame in frames {
+                        let Ok(place) = window.acquire().await else {
+                            return;
+                        };
+                        place.forget();
+                        if lane.send(frame).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                Item::Read { entry, sha256 } => {
+                    self.news(ServeNews::EntryRead { entry, sha256 }).await;
+                }
+                Item::Failed(code) => {
+                    self.news(ServeNews::Failed(code)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn news(&self, news: ServeNews) {
+        let _ = self
+            .inputs
+            .send(Input::Serve(self.key, self.run, news))
+            .await;
+    }
+}
+
+/// The serve was stopped.
+struct Stopped;
+
+struct Reader {
+    plan: Plan,
+    wants: Arc<Wants>,
+    items: mpsc::Sender<Item>,
+    handle: tokio::runtime::Handle,
+}
+
+impl Reader {
+    fn run(&mut self) {
+        let source = Arc::clone(&self.plan.source);
+        for (entry, file) in (0u32..).zip(source.iter()) {
+            if file.kind == EntryKind::Dir || self.plan.done.contains(entry.into()) {
+                continue;
+            }
+            let have = self.plan.have.remove(&entry).unwrap_or_default();
+            match self.send_entry(entry, file, &have) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return self.fail(file, &error),
+                Err(Stopped) => return,
+            }
+            while let Some((entry, ranges)) = self.wanted() {
+                if self.send_wanted(&source, entry, &ranges).is_err() {
+                    return;
+                }
+            }
+        }
+        // Everything is sent; what arrives damaged may still be asked for.
+        while let Some((entry, ranges)) = self.wait_wanted() {
+            if self.send_wanted(&source, entry, &ranges).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn send_entry(
+        &mut self,
+        entry: u32,
+        file: &SourceEntry,
+        have: &RangeSet,
+    ) -> Result<Result<(), DiskError>, Stopped> {
+        let mut reader = match SourceReader::open(file) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut batch = Batch::new(entry);
+        let mut scratch = Vec::new();
+        for index in 0..reader.chunks() {
+            if have.contains(index) {
+                scratch.resize(limits::CHUNK, 0);
+                match reader.read_chunk(index, &mut scratch, ChunkUse::HashOnly) {
+                    Ok(_) => {}
+                    Err(error) => return Ok(Err(error)),
+                }
+                if self.stopped() {
+                    return Err(Stopped);
+                }
+                continue;
+            }
+            let read = |buf: &mut [u8]| {
+                let read = reader.read_chunk(index, buf, ChunkUse::Send)?;
+                Ok((read.len, read.sha256))
+            };
+            match self.frame(entry, file.size, index, read) {
+                Ok(frame) => batch.push(index, frame),
+                Err(error) => return Ok(Err(error)),
+            }
+            if batch.frames.len() >= BATCH {
+                self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
+            }
+        }
+        self.send(batch)?;
+        match reader.finish() {
+            Ok(sha256) => {
+                let item = Item::Read {
+                    entry,
+                    sha256: Digest(sha256),
+                };
+                self.items.blocking_send(item).map_err(|_| Stopped)?;
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn send_wanted(
+        &mut self,
+        source: &[SourceEntry],
+        entry: u32,
+        ranges: &RangeSet,
+    ) -> Result<(), Stopped> {
+        let Some(file) = source.get(entry as usize) else {
+            return Ok(());
+        };
+        let reader = match SourceReader::open(file) {
+            Ok(reader) => reader,
+            Err(error) => {
+                self.fail(file, &error);
+                return Err(Stopped);
+            }
+        };
+        let mut batch = Batch::new(entry);
+        for index in ranges.ranges().iter().flat_map(|&(a, b)| a..b) {
+            let read = |buf: &mut [u8]| {
+                let read = reader.read_again(index, buf)?;
+                Ok((read.len, read.sha256))
+            };
+            match self.frame(entry, file.size, index, read) {
+                Ok(frame) => batch.push(index, frame),
+                Err(error) => {
+                    self.fail(file, &error);
+                    return Err(Stopped);
+                }
+            }
+            if batch.frames.len() >= BATCH {
+                self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
+            }
+        }
+        self.send(batch)
+    }
+
+    /// Reads a chunk behind the place of its header, so that it is never copied.
+    fn frame(
+        &self,
+        entry: u32,
+        size: u64,
+        index: u64,
+        read: impl FnOnce(&mut [u8]) -> Result<(usize, Option<crate::disk::Digest>), DiskError>,
+    ) -> Result<Bytes, DiskError> {
+        let len = frame::chunk_len(size, index);
+        let mut payload = BytesMut::zeroed(HEADER + len as usize);
+        let (_, digest) = read(&mut payload[HEADER..])?;
+        let digest = digest.unwrap_or_default();
+        let mut header = BytesMut::with_capacity(HEADER);
+        frame::put_chunk_header(&mut header, self.plan.transfer, entry, index, len, &digest);
+        payload[..HEADER].copy_from_slice(&header);
+        Ok(payload.freeze())
+    }
+
+    fn send(&self, batch: Batch) -> Result<(), Stopped> {
+        if batch.frames.is_empty() {
+            return Ok(());
+        }
+        let Batch {
+            entry,
+            ranges,
+            frames,
+        } = batch;
+        self.items
+            .blocking_send(Item::Batch {
+                entry,
+                ranges,
+                frames,
+            })
+            .map_err(|_| Stopped)
+    }
+
+    fn fail(&self, file: &SourceEntry, error: &DiskError) {
+        let code = source_code(error);
+        tracing::warn!(code = code.name(), "a file to send cannot be read");
+        tracing::trace!(file = %file.real.display(), %error, "source failed");
+        let _ = self.items.blocking_send(Item::Failed(code));
+    }
+
+    fn stopped(&self) -> bool {
+        self.items.is_closed()
+    }
+
+    fn wanted(&self) -> Option<(u32, RangeSet)> {
+        let mut queue = self
+            .wants
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.ranges.pop_front()
+    }
+
+    fn wait_wanted(&self) -> Option<(u32, RangeSet)> {
+        self.handle.block_on(async {
+            loop {
+                let more = self.wants.more.notified();
+                {
+                    let mut queue = self
+                        .wants
+                        .queue
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    if queue.closed {
+                        return None;
+                    }
+                    if let Some(want) = queue.ranges.pop_front() {
+                        return Some(want);
+                    }
+                }
+                tokio::select! {
+                    () = more => {}
+                    () = self.items.closed() => return None,
+                }
+            }
+        })
+    }
+}
+
+struct Batch {
+    entry: u32,
+    ranges: RangeSet,
+    frames: Vec<Bytes>,
+}
+
+impl Batch {
+    fn new(entry: u32) -> Self {
+        Batch {
+            entry,
+            ranges: RangeSet::new(),
+            frames: Vec::with_capacity(BATCH),
+        }
+    }
+
+    fn push(&mut self, index: u64, frame: Bytes) {
+        self.ranges.insert(index, index + 1);
+        self.frames.push(frame);
+    }
+}

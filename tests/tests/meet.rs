@@ -1,0 +1,96 @@
+//! Two people meet, chat and hand over a file: nodes in one process, everything else real.
+
+use kith_api::{
+    Accept, CreateRoom, FetchPhase, Handler as _, JoinRoom, OfferFiles, SendText, ServePhase,
+};
+use kith_tests::{Peer, Server, random_file, sha256};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_meet_chat_and_hand_over_a_file() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let ada = Peer::start(&dir.path().join("ada"), "Ada").await;
+    let bob = Peer::start(&dir.path().join("bob"), "Bob").await;
+    let made = ada
+        .node
+        .create_room(CreateRoom {
+            server: server.url(),
+        })
+        .await
+        .unwrap();
+    let room = made.room;
+    bob.node
+        .join_room(JoinRoom {
+            invite: made.invite,
+        })
+        .await
+        .unwrap();
+    ada.wait_linked(bob.id()).await;
+    bob.wait_linked(ada.id()).await;
+
+    ada.node
+        .send_text(SendText {
+            room,
+            text: "hello Bob".into(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(bob.wait_message(ada.id()).await.text, "hello Bob");
+    bob.node
+        .send_text(SendText {
+            room,
+            text: "hello Ada".into(),
+        })
+        .await
+        .unwrap();
+    let heard = ada.wait_message(bob.id()).await;
+    assert_eq!(
+        (heard.text.as_str(), heard.name.as_str()),
+        ("hello Ada", "Bob")
+    );
+
+    let file = dir.path().join("photo.raw");
+    random_file(&file, 10_000_001);
+    let offer = OfferFiles {
+        room,
+        to: vec![],
+        paths: vec![file.to_str().unwrap().into()],
+        note: Some("look".into()),
+    };
+    let offered = ada.node.offer(offer).await.unwrap();
+    let seen = bob
+        .wait_offer("an offer", |o| o.phase == FetchPhase::Offered)
+        .await;
+    assert_eq!(
+        (seen.offer, seen.total, seen.entries),
+        (offered.offer, 10_000_001, 1)
+    );
+    let into = dir.path().join("in");
+    let accept = Accept {
+        room,
+        from: ada.id(),
+        offer: seen.offer,
+        dir: into.to_str().unwrap().into(),
+    };
+    bob.node.accept(accept).await.unwrap();
+    let done = bob
+        .wait_offer("the file", |o| o.phase == FetchPhase::Done)
+        .await;
+    assert_eq!(done.done, 10_000_001);
+    assert_eq!(sha256(&into.join("photo.raw")), sha256(&file));
+    let served = ada
+        .wait_offer("the receipt", |o| {
+            o.receivers.iter().any(|r| r.phase == ServePhase::Done)
+        })
+        .await;
+    assert_eq!(served.traffic.sent, 10_000_001);
+    assert_eq!(served.traffic.resent, 0);
+
+    bob.node.shutdown().await;
+    ada.wait_person(bob.id(), "Bob to leave", |p| {
+        p.presence == kith_api::Presence::Offline
+    })
+    .await;
+    ada.node.shutdown().await;
+    server.stop().await;
+}
