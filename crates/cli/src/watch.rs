@@ -79,7 +79,7 @@ impl Watch {
             match self.changes.next().await {
                 Some(Update::Change(change)) if room_of(&change) == self.room.id => {
                     self.take(&change, out)?;
-                    return Ok(Seen::Change(Box::new(change)));
+                    return Ok(Seen::Change(change));
                 }
                 Some(Update::Change(_)) => {}
                 Some(Update::Lost) => return Ok(Seen::Lost),
