@@ -27,7 +27,7 @@ mod text;
 mod timeline;
 mod watch;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use args::{Cli, Command, Global};
@@ -111,6 +111,7 @@ fn log_to_stderr(global: &Global, command: &Command) -> Result<(), Failure> {
         .map_err(|_| Failure::usage("KITH_LOG is not a log filter: try \"kith=debug\"."))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     subscriber
         .try_init()

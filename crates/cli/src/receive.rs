@@ -48,6 +48,10 @@ pub async fn run(
     let result = stop
         .or(receiving.work(&node, &invite, &mut lines, out))
         .await;
+    if receiving.asking.is_some() {
+        // The cursor still stands behind the question.
+        out.warn("");
+    }
     node.shutdown().await;
     let (summary, closing) = (receiving.summary(), receiving.closing());
     Ok(out.finish(result, summary, &closing))
@@ -180,9 +184,7 @@ impl Receiving {
                 continue;
             }
             let from = room.name_of(view.from);
-            if let Some(line) = step_line(&from, &standing.view, view) {
-                out.note(&line);
-            }
+            let line = step_line(&from, &standing.view, view);
             let before = std::mem::replace(&mut standing.view, view.clone()).phase;
             match view.phase {
                 FetchPhase::Fetching => {
@@ -208,6 +210,10 @@ impl Receiving {
                 | FetchPhase::Done
                 | FetchPhase::Declined => {}
             }
+            // After the bar is gone, or it would be drawn once more below.
+            if let Some(line) = line {
+                out.note(&line);
+            }
         }
     }
 
@@ -217,7 +223,7 @@ impl Receiving {
             && self.offers.get(&asking).is_none_or(|s| !s.is_open())
         {
             self.asking = None;
-            out.note("");
+            out.warn("");
         }
         for (key, standing) in &mut self.offers {
             if standing.is_open() && !standing.shown {
@@ -279,7 +285,7 @@ impl Receiving {
         };
         if line.is_none() {
             // No more answers will come; the cursor still stands behind the question.
-            out.note("");
+            out.warn("");
         }
         standing.answer = if is_yes(line.as_ref()) {
             Answer::Yes
