@@ -53,8 +53,7 @@ pub async fn run(
         out.warn("");
     }
     node.shutdown().await;
-    let (summary, closing) = (receiving.summary(), receiving.closing());
-    Ok(out.finish(result, summary, &closing))
+    Ok(out.finish(result, receiving.summary(), &receiving.closing()))
 }
 
 type Key = (PeerId, OfferId);
@@ -184,7 +183,9 @@ impl Receiving {
                 continue;
             }
             let from = room.name_of(view.from);
-            let line = step_line(&from, &standing.view, view);
+            // A failure that ends the run is said at its end.
+            let ends = view.phase == FetchPhase::Failed && !self.stay;
+            let line = step_line(&from, &standing.view, view).filter(|_| !ends);
             let before = std::mem::replace(&mut standing.view, view.clone()).phase;
             match view.phase {
                 FetchPhase::Fetching => {
@@ -316,8 +317,7 @@ impl Receiving {
     }
 
     fn closing(&self) -> String {
-        let done: Vec<&OfferView> = self.done().collect();
-        closing(&done, self.took, &self.dir)
+        closing(&self.done().collect::<Vec<_>>(), self.took, &self.dir)
     }
 }
 
