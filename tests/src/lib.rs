@@ -1,6 +1,10 @@
 //! What the tests across crates share: a real room server, real nodes, real files, and waiting
 //! for events with a deadline.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+pub mod process;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

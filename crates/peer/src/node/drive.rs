@@ -321,9 +321,15 @@ impl Driver {
                     let _ = effects.send(LinkEffect::Close);
                 }
             }
-            other => {
+            LinkEffect::Offer { .. }
+            | LinkEffect::AcceptOffer(_)
+            | LinkEffect::AcceptAnswer(_)
+            | LinkEffect::AddCandidate(_)
+            | LinkEffect::Send(_)
+            | LinkEffect::Beat(_)
+            | LinkEffect::Ack { .. } => {
                 if let Some(effects) = self.state.links.get(&link) {
-                    let _ = effects.send(other);
+                    let _ = effects.send(effect);
                 }
             }
         }

@@ -299,10 +299,12 @@ impl Fetch {
         self.received += chunk.payload.len() as u64;
         let known = self.record.entries.get(entry as usize).filter(|e| !e.dir);
         let Some(e) = known else {
-            return Ok(self.corrupt(chunk));
+            self.corrupt(chunk);
+            return Ok(());
         };
         if frame::chunk_len(e.size, chunk.index) as usize != chunk.payload.len() {
-            return Ok(self.corrupt(chunk));
+            self.corrupt(chunk);
+            return Ok(());
         }
         if self.done.contains(entry.into()) {
             self.received_durable += chunk.payload.len() as u64;
@@ -327,7 +329,8 @@ impl Fetch {
             crate::disk::chunk_digest(&chunk.payload) == chunk.digest.0
         };
         if !intact {
-            return Ok(self.corrupt(chunk));
+            self.corrupt(chunk);
+            return Ok(());
         }
         open.part.write_chunk(chunk.index, &chunk.payload)?;
         open.have.insert(chunk.index, chunk.index + 1);

@@ -127,7 +127,12 @@ impl Links {
             if let Err(error) = done {
                 let code = match error {
                     RtcError::Closed => Code::LinkLost,
-                    _ => Code::NoRoute,
+                    RtcError::Setup(_)
+                    | RtcError::Socket(_)
+                    | RtcError::Description(_)
+                    | RtcError::Candidate(_)
+                    | RtcError::TooManyCandidates
+                    | RtcError::TooLarge { .. } => Code::NoRoute,
                 };
                 tracing::debug!(peer = %key.peer, %error, "link effect failed");
                 self.news(key, LinkNews::Broken(code)).await;

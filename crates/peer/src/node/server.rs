@@ -123,7 +123,14 @@ fn dial_code(error: &Error) -> Code {
             _ => Code::NotARoomServer,
         },
         Error::Protocol(_) | Error::HttpFormat(_) | Error::Utf8(_) => Code::NotARoomServer,
-        _ => Code::ServerUnreachable,
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Io(_)
+        | Error::Tls(_)
+        | Error::Capacity(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_) => Code::ServerUnreachable,
     }
 }
 

@@ -1,0 +1,291 @@
+//! The command line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kith_peer::node::{Node, NodeConfig};
+
+use crate::exit::{Failure, TABLE};
+use crate::room_server::ServerArgs;
+use crate::signals::Stop;
+
+const EXAMPLES: &str = "\
+Examples:
+  Make a room, and talk in it from two machines:
+    kith invite --server kith.example.org
+    kith join 'kith://kith.example.org/j#v1.…'
+
+  Send a folder to whoever has the invite:
+    kith send --server kith.example.org holiday/
+    kith receive 'kith://kith.example.org/j#v1.…' --into ~/Downloads
+
+  Keep the invite out of the list of processes and of the shell's history:
+    KITH_INVITE=\"$(cat invite.txt)\" kith join
+    kith receive - --into ~/Downloads --yes < invite.txt
+
+  Run a room server of your own:
+    kith room-server --listen 0.0.0.0:7400 --public-origin kith.example.org";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  KITH_HOME      folder of the profile, as --home
+  KITH_INVITE    the invite, where none is given
+  KITH_SERVER    the room server of `kith send` and `kith invite`, as --server
+  KITH_LOG       what to log, as in \"kith=debug\"; logs go to stderr
+  KITH_LOOPBACK  1: connect also over loopback addresses, as --loopback
+
+With --json every line on stdout is one JSON object with a \"type\": room, room-gone, person,
+message, offer, invite, sent, skipped, listening, and at the end summary, after an error if there
+was one.";
+
+const SEND_NOTES: &str = "\
+The paths are checked before anything else happens. The transfer goes straight from this machine
+to the receivers; the room server only introduces them. It ends when enough receivers have
+everything, checked, and nobody is half-way. Started again with the same files, it goes on from
+where it stopped.
+
+Examples:
+  kith send --server kith.example.org report.pdf photos/
+  kith send --to 'kith://kith.example.org/j#v1.…' --receivers 3 report.pdf";
+
+const RECEIVE_NOTES: &str = "\
+Files get their names only when they are complete and checked. What was interrupted goes on from
+where it stopped when the same command is run again.
+
+Examples:
+  kith receive 'kith://kith.example.org/j#v1.…' --into ~/Downloads
+  kith receive - --into /srv/incoming --yes --stay < invite.txt";
+
+const JOIN_NOTES: &str = "\
+Each line of standard input is a message. The last messages of the room come first. Messages
+reach also those who are away now, when they come back.
+
+Examples:
+  kith join 'kith://kith.example.org/j#v1.…'
+  echo 'The build is done.' | kith join \"$INVITE\" --until-delivered";
+
+const INVITE_NOTES: &str = "\
+The invite is the key of its room: whoever has it can enter. Its secret is made on this machine
+and never reaches the room server.
+
+Example:
+  kith invite --server kith.example.org > invite.txt";
+
+const SERVER_NOTES: &str = "\
+The first line on stdout is the address it listens on. Stopped by Ctrl-C or SIGTERM it tells its
+clients, and returns 0.
+
+Example:
+  kith room-server --listen 0.0.0.0:7400";
+
+/// Talk and send files straight from one computer to another.
+///
+/// Two people who hold the same invite meet in its room. The room server introduces them and reads
+/// nothing; messages and files then go from one to the other, encrypted all the way.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kith",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = format!("{TABLE}\n\nSee `kith --help` for examples, and `kith COMMAND --help` for each command."),
+    after_long_help = format!("{EXAMPLES}\n\n{TABLE}\n\n{ENVIRONMENT}")
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Folder of the profile: identity, rooms and history
+    ///
+    /// Made if missing; `$XDG_DATA_HOME/kith` or `~/.local/share/kith` unless given. Two commands
+    /// at the same time need a profile each.
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_HOME",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub home: Option<PathBuf>,
+    /// Your name, as others see it; kept in the profile
+    #[arg(long, global = true, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Write one JSON object per line to stdout, and nothing else
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log to stderr; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Connect also over loopback addresses: for two peers on one machine
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_LOOPBACK",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub loopback: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a room and print the invite to it
+    #[command(after_help = INVITE_NOTES)]
+    Invite {
+        /// The room server: host, host:port or a URL
+        #[arg(long, env = "KITH_SERVER", hide_env_values = true, value_name = "URL")]
+        server: String,
+    },
+    /// Talk in a room
+    #[command(after_help = JOIN_NOTES)]
+    Join(Join),
+    /// Send files and folders
+    #[command(after_help = SEND_NOTES)]
+    Send(Send),
+    /// Receive what others in a room send
+    #[command(after_help = RECEIVE_NOTES)]
+    Receive(Receive),
+    /// Run a room server
+    #[command(after_help = SERVER_NOTES)]
+    RoomServer(Box<ServerArgs>),
+}
+
+/// Options of `kith join`.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The invite; - reads it from the first line of stdin [env: KITH_INVITE]
+    #[arg(value_name = "INVITE")]
+    pub invite: Option<Secret>,
+    /// End once every message of yours has reached everybody who is connected
+    #[arg(long)]
+    pub until_delivered: bool,
+}
+
+/// Options of `kith send`.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// What to send
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Send in the room of this invite; - reads it from the first line of stdin [env: KITH_INVITE]
+    #[arg(long, value_name = "INVITE", conflicts_with = "server")]
+    pub to: Option<Secret>,
+    /// Make a room on this room server and print the invite [env: KITH_SERVER]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// How many must have received everything before this ends
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub receivers: u32,
+    /// A word to go with the files
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+/// Options of `kith receive`.
+#[derive(Debug, Args)]
+pub struct Receive {
+    /// The invite; - reads it from the first line of stdin [env: KITH_INVITE]
+    #[arg(value_name = "INVITE")]
+    pub invite: Option<Secret>,
+    /// Folder to write into; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub into: PathBuf,
+    /// Take everything that is offered, without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Go on after the first files are complete, until interrupted
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// A word of the command line that no log may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl Global {
+    /// Opens the profile and starts the engine.
+    pub async fn start(&self, stop: &mut Stop) -> Result<Node, Failure> {
+        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        let user = std::env::var_os("HOME").map(PathBuf::from);
+        let config = NodeConfig {
+            home: profile(self.home.clone(), data, user)?,
+            name: self.name.clone(),
+            rejoin: false,
+            include_loopback: self.loopback,
+        };
+        stop.or(async { Ok(Node::start(config).await?) }).await
+    }
+}
+
+/// Where the profile is: the first of the option, the XDG data folder and the user's own folder.
+fn profile(
+    option: Option<PathBuf>,
+    data: Option<PathBuf>,
+    user: Option<PathBuf>,
+) -> Result<PathBuf, Failure> {
+    // The XDG rules say to ignore what is not absolute.
+    let data = data.filter(|d| d.is_absolute());
+    option
+        .filter(|p| !p.as_os_str().is_empty())
+        .or_else(|| data.map(|d| d.join("kith")))
+        .or_else(|| {
+            let user = user.filter(|u| u.is_absolute());
+            user.map(|u| u.join(".local/share/kith"))
+        })
+        .ok_or_else(|| Failure::usage("Say where the profile is: --home DIR."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_profile_has_one_place() {
+        let p = |s: &str| Some(PathBuf::from(s));
+        let at = |a, b, c| profile(a, b, c).map(|p| p.display().to_string());
+        assert_eq!(at(p("x"), p("/d"), p("/u")).unwrap(), "x");
+        assert_eq!(at(None, p("/d"), p("/u")).unwrap(), "/d/kith");
+        assert_eq!(at(p(""), p("d"), p("/u")).unwrap(), "/u/.local/share/kith");
+        assert_eq!(at(None, None, None).unwrap_err().exit as u8, 2);
+    }
+
+    #[test]
+    fn no_log_shows_an_invite() {
+        let cli = Cli::try_parse_from(["kith", "join", "kith://a/j#v1.s.i"]).unwrap();
+        assert!(!format!("{cli:?}").contains("v1"));
+    }
+}

@@ -1,0 +1,395 @@
+//! `kith receive`: shows what is offered, asks, fetches.
+
+mod lines;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kith_api::{
+    Accept, ApiError, Change, FetchPhase, Handler as _, JoinRoom, OfferAction, OfferRef, OfferView,
+    Traffic,
+};
+use kith_peer::node::Node;
+use kith_protocol::{Code, Invite, OfferId, PeerId};
+use serde::Serialize;
+
+use crate::args::{Global, Receive};
+use crate::exit::Failure;
+use crate::invite;
+use crate::output::Out;
+use crate::progress::Progress;
+use crate::signals::Stop;
+use crate::stdin::{Line, Lines};
+use crate::text;
+use crate::watch::{Room, Seen, Watch};
+use lines::{closing, failure, is_yes, show, step_line, sum};
+
+/// `kith receive`.
+pub async fn run(
+    options: Receive,
+    global: &Global,
+    stop: &mut Stop,
+    out: &mut Out,
+) -> Result<u8, Failure> {
+    if !options.yes && !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "There is no terminal to ask on: use --yes to take everything that is offered.",
+        ));
+    }
+    let dir = folder(&options.into)?;
+    let mut lines = Lines::default();
+    let invite = stop
+        .or(invite::given(options.invite.as_ref(), &mut lines))
+        .await?;
+    let node = global.start(stop).await?;
+    let mut receiving = Receiving::new(dir, options.yes, options.stay);
+    let result = stop
+        .or(receiving.work(&node, &invite, &mut lines, out))
+        .await;
+    node.shutdown().await;
+    let (summary, closing) = (receiving.summary(), receiving.closing());
+    Ok(out.finish(result, summary, &closing))
+}
+
+type Key = (PeerId, OfferId);
+
+/// One run.
+struct Receiving {
+    dir: String,
+    yes: bool,
+    stay: bool,
+    offers: BTreeMap<Key, Standing>,
+    asking: Option<Key>,
+    progress: Progress,
+    began: Option<Instant>,
+    took: Duration,
+}
+
+/// An offer and what became of it in this run.
+#[derive(Debug)]
+struct Standing {
+    view: OfferView,
+    /// Who offers it is connected.
+    linked: bool,
+    answer: Answer,
+    /// It was shown to the user.
+    shown: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Not asked yet.
+    Open,
+    /// Yes, and the engine is to be told.
+    Yes,
+    /// Yes, and the engine knows.
+    Accepted,
+    /// No, and the engine is to be told.
+    No,
+    /// No, and the engine knows.
+    Refused,
+}
+
+/// What the offers mean for the run.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Wait,
+    Done,
+    Failed(Code),
+    /// Nothing was wanted.
+    Declined,
+}
+
+/// What was done, for programs.
+#[derive(Serialize)]
+struct Summary<'a> {
+    bytes: u64,
+    seconds: f64,
+    rate: f64,
+    traffic: Traffic,
+    offers: Vec<&'a OfferView>,
+}
+
+impl Receiving {
+    fn new(dir: String, yes: bool, stay: bool) -> Self {
+        Receiving {
+            dir,
+            yes,
+            stay,
+            offers: BTreeMap::new(),
+            asking: None,
+            progress: Progress::default(),
+            began: None,
+            took: Duration::ZERO,
+        }
+    }
+
+    async fn work(
+        &mut self,
+        node: &Node,
+        invite: &Invite,
+        lines: &mut Lines,
+        out: &mut Out,
+    ) -> Result<(), Failure> {
+        let changes = node.subscribe();
+        let invite = invite.link();
+        let room = node.join_room(JoinRoom { invite }).await?.room;
+        let mut watch = Watch::begin(node, changes, room, out).await?;
+        out.note("Waiting for files.");
+        loop {
+            self.take(&watch.room, out);
+            self.decide(node, &watch.room, out).await?;
+            match verdict(self.offers.values(), self.stay) {
+                Verdict::Wait => {}
+                Verdict::Done => return Ok(()),
+                Verdict::Failed(code) => return Err(failure(code)),
+                Verdict::Declined => {
+                    return Err(Failure::with(Code::Declined, "Nothing was accepted."));
+                }
+            }
+            tokio::select! {
+                seen = watch.next(out) => match seen? {
+                    Seen::Change(change) => {
+                        if let Change::Person(person) = *change
+                            && let Some(line) = watch.room.move_of(person.peer)
+                        {
+                            out.note(&line);
+                        }
+                    }
+                    // Only messages are ever left out.
+                    Seen::Lost => {}
+                },
+                line = lines.next(), if self.asking.is_some() => self.answer(line, out),
+            }
+        }
+    }
+
+    /// Takes over how the offers of others stand now.
+    fn take(&mut self, room: &Room, out: &mut Out) {
+        let others = room.offers.iter().filter(|(_, o)| !o.mine);
+        for (key, view) in others {
+            let linked = room.linked().any(|p| p == view.from);
+            let standing = self
+                .offers
+                .entry(*key)
+                .or_insert_with(|| Standing::new(view));
+            standing.linked = linked;
+            if standing.view == *view && standing.shown {
+                continue;
+            }
+            let from = room.name_of(view.from);
+            if let Some(line) = step_line(&from, &standing.view, view) {
+                out.note(&line);
+            }
+            let before = std::mem::replace(&mut standing.view, view.clone()).phase;
+            match view.phase {
+                FetchPhase::Fetching => {
+                    let label = text::name(&view.name);
+                    self.progress
+                        .update(*key, &label, view.done, view.total, out);
+                }
+                // Announced again: what was answered still holds.
+                FetchPhase::Withdrawn | FetchPhase::Failed => {
+                    self.progress.end(*key);
+                    if standing.answer == Answer::Accepted {
+                        standing.answer = Answer::Yes;
+                    }
+                }
+                FetchPhase::Done if before != FetchPhase::Done => {
+                    self.progress.end(*key);
+                    self.took = self.began.map_or(Duration::ZERO, |b| b.elapsed());
+                }
+                FetchPhase::Seen
+                | FetchPhase::Offered
+                | FetchPhase::Accepted
+                | FetchPhase::Stalled
+                | FetchPhase::Done
+                | FetchPhase::Declined => {}
+            }
+        }
+    }
+
+    /// Shows what is new, asks about it or tells the engine what was answered.
+    async fn decide(&mut self, node: &Node, room: &Room, out: &mut Out) -> Result<(), Failure> {
+        if let Some(asking) = self.asking
+            && self.offers.get(&asking).is_none_or(|s| !s.is_open())
+        {
+            self.asking = None;
+            out.note("");
+        }
+        for (key, standing) in &mut self.offers {
+            if standing.is_open() && !standing.shown {
+                standing.shown = true;
+                for line in show(&room.name_of(key.0), &standing.view) {
+                    // Whoever is asked must see about what.
+                    if self.yes {
+                        out.note(&line);
+                    } else {
+                        out.warn(&line);
+                    }
+                }
+            }
+            if standing.is_open() && self.yes {
+                standing.answer = Answer::Yes;
+            }
+            if standing.is_open() && self.asking.is_none() {
+                self.asking = Some(*key);
+                out.ask("Accept? [y/N]");
+            }
+            let accept = standing.view.can.contains(&OfferAction::Accept);
+            if standing.answer == Answer::Yes
+                && standing.view.phase == FetchPhase::Offered
+                && accept
+            {
+                self.began.get_or_insert_with(Instant::now);
+                let (from, offer) = *key;
+                let accept = Accept {
+                    room: room.id,
+                    from,
+                    offer,
+                    dir: self.dir.clone(),
+                };
+                if still_there(node.accept(accept).await)? {
+                    standing.answer = Answer::Accepted;
+                }
+            }
+            let decline = standing.view.can.contains(&OfferAction::Decline);
+            if standing.answer == Answer::No
+                && standing.view.phase == FetchPhase::Offered
+                && decline
+            {
+                let (from, offer) = *key;
+                let decline = OfferRef {
+                    room: room.id,
+                    from,
+                    offer,
+                };
+                still_there(node.decline(decline).await)?;
+                standing.answer = Answer::Refused;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, line: Option<Line>, out: &mut Out) {
+        let Some(standing) = self.asking.take().and_then(|key| self.offers.get_mut(&key)) else {
+            return;
+        };
+        if line.is_none() {
+            // No more answers will come; the cursor still stands behind the question.
+            out.note("");
+        }
+        standing.answer = if is_yes(line.as_ref()) {
+            Answer::Yes
+        } else {
+            Answer::No
+        };
+    }
+
+    fn done(&self) -> impl Iterator<Item = &OfferView> {
+        let views = self.offers.values().map(|s| &s.view);
+        views.filter(|v| v.phase == FetchPhase::Done)
+    }
+
+    fn summary(&self) -> Summary<'_> {
+        let traffic = sum(self.offers.values().map(|s| s.view.traffic));
+        let seconds = self.took.as_secs_f64();
+        Summary {
+            bytes: self.done().map(|v| v.total).sum(),
+            seconds,
+            rate: if seconds > 0.0 {
+                traffic.received as f64 / seconds
+            } else {
+                0.0
+            },
+            traffic,
+            offers: self.offers.values().map(|s| &s.view).collect(),
+        }
+    }
+
+    fn closing(&self) -> String {
+        let done: Vec<&OfferView> = self.done().collect();
+        closing(&done, self.took, &self.dir)
+    }
+}
+
+impl Standing {
+    fn new(view: &OfferView) -> Self {
+        Standing {
+            view: view.clone(),
+            linked: false,
+            answer: Answer::Open,
+            shown: false,
+        }
+    }
+
+    /// Waits for the user's word.
+    fn is_open(&self) -> bool {
+        self.answer == Answer::Open && self.view.phase == FetchPhase::Offered
+    }
+}
+
+/// The folder to write into, as the engine takes it.
+fn folder(path: &Path) -> Result<String, Failure> {
+    let shown = text::name(&path.display().to_string());
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_dir()) {
+        let text = format!("{shown} is not a folder: choose another with --into.");
+        return Err(Failure::with(Code::DiskDenied, text));
+    }
+    let full = std::path::absolute(path)
+        .map_err(|e| Failure::with(Code::DiskDenied, format!("{shown} cannot be used: {e}.")))?;
+    full.into_os_string().into_string().map_err(|_| {
+        Failure::usage(format!(
+            "The name of {shown} is not UTF-8: choose another with --into."
+        ))
+    })
+}
+
+/// A failed fetch ends the run unless others still flow; a run is done when something is complete
+/// and nothing is under way or waits for an answer.
+fn verdict<'a>(offers: impl Iterator<Item = &'a Standing>, stay: bool) -> Verdict {
+    let (mut flows, mut waits, mut done, mut refused) = (false, false, false, false);
+    let (mut failed, mut gone) = (None, None);
+    for offer in offers {
+        let taken = matches!(offer.answer, Answer::Yes | Answer::Accepted);
+        match offer.view.phase {
+            // What somebody offered who is away may never be offered again.
+            FetchPhase::Offered if offer.answer == Answer::Refused => refused = true,
+            FetchPhase::Seen | FetchPhase::Offered => waits |= offer.linked || taken,
+            FetchPhase::Accepted | FetchPhase::Fetching => flows = true,
+            FetchPhase::Stalled => waits = true,
+            FetchPhase::Done => done = true,
+            FetchPhase::Failed if taken => {
+                failed = failed.or(Some(offer.view.why.unwrap_or(Code::Unknown)));
+            }
+            FetchPhase::Withdrawn if taken => {
+                gone = gone.or(Some(offer.view.why.unwrap_or(Code::OfferGone)));
+            }
+            FetchPhase::Declined => refused = true,
+            FetchPhase::Failed | FetchPhase::Withdrawn => {}
+        }
+    }
+    match (failed, gone) {
+        _ if stay || flows => Verdict::Wait,
+        (Some(code), _) => Verdict::Failed(code),
+        (None, _) if waits => Verdict::Wait,
+        (None, _) if done => Verdict::Done,
+        (None, Some(code)) => Verdict::Failed(code),
+        (None, None) if refused => Verdict::Declined,
+        (None, None) => Verdict::Wait,
+    }
+}
+
+/// An offer may go away while it is answered; its next view says so.
+fn still_there<T>(result: Result<T, ApiError>) -> Result<bool, Failure> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(e) if e.code == Code::NotNow => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
