@@ -1,5 +1,7 @@
 //! Who may depend on whom, read from what cargo itself resolves.
 
+#![allow(clippy::unwrap_used, reason = "all of it is a test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
