@@ -24,6 +24,8 @@ pub const TAIL: usize = 256;
 /// Entries of one log that may wait for the store: more of ours are refused, more of a peer's are
 /// dropped and asked for again.
 pub const QUEUE: u64 = 1024;
+/// A peer may have us send the same window again so often; then the next link tries.
+pub const RESTARTS: u32 = 64;
 
 /// The logs of one room.
 #[derive(Debug)]
@@ -32,10 +34,18 @@ pub struct Chat {
     me: PeerId,
     own: Log,
     tail: VecDeque<(u64, ChatRecord)>,
-    loading: Option<(JobId, PeerId)>,
+    loading: Option<Loading>,
     peers: BTreeMap<PeerId, Peer>,
     /// Jobs that store how far a peer acknowledged; nothing waits for them.
     marks: BTreeSet<JobId>,
+}
+
+/// A page of our own log that is being read for a peer.
+#[derive(Debug, Clone, Copy)]
+struct Loading {
+    job: JobId,
+    peer: PeerId,
+    from: u64,
 }
 
 /// One peer, linked or not.
@@ -47,6 +57,11 @@ struct Peer {
     acked: u64,
     /// While linked and synced: the last entry of ours sent over this link.
     sent: Option<u64>,
+    /// What the peer said over this link that it has: the window counts from here. It can be less
+    /// than `acked`, where the peer has lost its store.
+    base: u64,
+    /// How often the peer had us start over without getting any further.
+    restarts: u32,
     linked: bool,
     /// A gap was asked about and not yet answered.
     asked: bool,
@@ -183,6 +198,14 @@ impl Chat {
                 format!("The message is longer than {most} bytes. Send it as a file."),
             ));
         }
+        // JSON writes a control character as six: such a text would fit here and not on the way.
+        let escaped = serde_json::to_string(&text).map_or(usize::MAX, |t| t.len());
+        if escaped > limits::MAX_PEER_MESSAGE - 512 {
+            return Err(ApiError::with(
+                Code::TooLarge,
+                "The message holds too many special characters. Send it as a file.",
+            ));
+        }
         if self.own.pending() - self.own.durable >= QUEUE {
             return Err(ApiError::new(Code::Busy));
         }
@@ -210,6 +233,8 @@ impl Chat {
         let p = self.peers.entry(peer).or_default();
         p.linked = true;
         p.sent = None;
+        p.base = 0;
+        p.restarts = 0;
         p.asked = false;
         vec![ChatOut::Send(
             peer,
@@ -231,8 +256,13 @@ impl Chat {
     pub fn on_sync(&mut self, peer: PeerId, have: u64, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
         // A peer cannot have what was never written; its word is bounded by our own.
         let have = have.min(self.own.durable);
-        if let Some(p) = self.peers.get_mut(&peer) {
+        if let Some(p) = self.peers.get_mut(&peer).filter(|p| p.linked) {
+            if p.restarts > RESTARTS {
+                return Vec::new();
+            }
+            p.restarts += 1;
             p.sent = Some(have);
+            p.base = have;
         }
         self.on_ack(peer, have, ctx)
     }
@@ -242,6 +272,10 @@ impl Chat {
         let upto = upto.min(self.own.durable);
         let p = self.peers.entry(peer).or_default();
         let mut out = Vec::new();
+        if upto > p.base {
+            p.base = upto;
+            p.restarts = 0;
+        }
         if upto > p.acked {
             out.push(ChatOut::Delivered(peer, p.acked + 1, upto));
             p.acked = upto;
@@ -360,7 +394,7 @@ impl Chat {
         let stores = |log: &Log| log.storing.as_ref().is_some_and(|(j, _)| *j == job);
         self.marks.contains(&job)
             || stores(&self.own)
-            || self.loading.is_some_and(|(j, _)| j == job)
+            || self.loading.is_some_and(|l| l.job == job)
             || self.peers.values().any(|p| stores(&p.log))
     }
 
@@ -371,13 +405,15 @@ impl Chat {
         entries: Vec<(u64, ChatRecord)>,
         ctx: &mut Ctx<'_>,
     ) -> Vec<ChatOut> {
-        let Some((_, peer)) = self.loading.take_if(|(j, _)| *j == job) else {
+        let Some(Loading { peer, from, .. }) = self.loading.take_if(|l| l.job == job) else {
             return Vec::new();
         };
         let mut out = Vec::new();
         if let Some(p) = self.peers.get_mut(&peer)
             && let Some(mut sent) = p.sent.take()
         {
+            // Read for where the peer was then; a new link may have started elsewhere since.
+            let stale = from != sent + 1;
             let progress = entries.iter().any(|(seq, _)| *seq == sent + 1);
             for (seq, record) in entries {
                 if seq == sent + 1 {
@@ -386,7 +422,7 @@ impl Chat {
                 }
             }
             // A store that cannot read must not be asked in a loop: the next link tries again.
-            p.sent = progress.then_some(sent);
+            p.sent = (progress || stale).then_some(sent);
         }
         // One page is read at a time; others may have waited for their turn.
         out.extend(self.pump_all(ctx));
@@ -410,7 +446,7 @@ impl Chat {
         let Some(sent) = p.sent.as_mut() else {
             return out;
         };
-        while *sent < self.own.durable && sent.saturating_sub(p.acked) < WINDOW {
+        while *sent < self.own.durable && sent.saturating_sub(p.base) < WINDOW {
             let next = *sent + 1;
             match self.tail.front().map(|(first, _)| *first) {
                 Some(first) if first <= next => {
@@ -421,14 +457,14 @@ impl Chat {
                 Some(_) | None => {
                     if self.loading.is_none() {
                         let job = ctx.job();
-                        let max = WINDOW as u32;
+                        let (from, max) = (next, WINDOW as u32);
                         ctx.out(Effect::LoadChat {
                             job,
                             room: self.room,
-                            from: next,
+                            from,
                             max,
                         });
-                        self.loading = Some((job, peer));
+                        self.loading = Some(Loading { job, peer, from });
                     }
                     break;
                 }

@@ -26,6 +26,10 @@ use crate::serve::bytes_of;
 pub const STRIKES: u32 = 3;
 /// Wrong whole-file hashes that end a fetch.
 pub const MISMATCHES: u32 = 2;
+/// Offers of one peer that are remembered, those that ended included.
+pub const MAX_KNOWN: usize = 1024;
+/// Memory that the manifests of one peer may take, in bytes, about.
+pub const MAX_MANIFESTS: usize = 256 << 20;
 
 /// Others' offers in one room.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ struct Fetch {
     count: u32,
     total: u64,
     entries: Vec<Entry>,
+    /// Memory that they take, about.
+    weight: usize,
     /// Pages that still come without being asked for.
     pages_due: usize,
     state: State,
@@ -57,6 +63,8 @@ struct Fetch {
     /// Chunks on disk; their record may still be on its way.
     synced: BTreeMap<u32, RangeSet>,
     done: BTreeMap<u32, String>,
+    /// Bytes of the entries in `done`.
+    done_size: u64,
     strikes: u32,
     mismatches: u32,
     traffic: Traffic,
@@ -148,7 +156,7 @@ impl Fetches {
         if !f.can().contains(&OfferAction::Accept) {
             return Err(ApiError::new(Code::NotNow));
         }
-        self.runs += 1;
+        self.runs = self.runs.wrapping_add(1);
         f.run = self.runs;
         let saved = self
             .saved
@@ -180,6 +188,7 @@ impl Fetches {
                 })
             }
         };
+        f.measure();
         f.record = Some(Arc::clone(&record));
         f.state = State::Accepted;
         f.strikes = 0;
@@ -225,6 +234,7 @@ impl Fetches {
         f.durable.clear();
         f.synced.clear();
         f.done.clear();
+        f.measure();
         self.saved.remove(&at);
         self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         Ok(vec![
@@ -346,6 +356,7 @@ impl Fetches {
                     f.durable.remove(&entry);
                     f.done.remove(&entry);
                 }
+                f.measure();
                 let Some(record) = &mut f.record else {
                     return Vec::new();
                 };
@@ -407,6 +418,18 @@ impl Fetches {
                 f.mismatches += 1;
                 f.durable.remove(&entry);
                 f.synced.remove(&entry);
+                // Records of the entry that are still on their way speak of chunks that are gone.
+                for (of, after) in self.jobs.values_mut() {
+                    match after {
+                        After::Acknowledge { entry: e, .. } if (*of, *e) == (key, entry) => {
+                            *after = After::Nothing;
+                        }
+                        After::Acknowledge { .. }
+                        | After::Begin { .. }
+                        | After::Complete { .. }
+                        | After::Nothing => {}
+                    }
+                }
                 let again = f.mismatches < MISMATCHES;
                 let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
                 self.store(
@@ -463,19 +486,24 @@ impl Fetches {
                 }
                 let mut out = vec![changed];
                 if let State::Fetching { transfer } = f.state {
-                    out.push(FetchOut::Ack {
+                    let ack = |ranges| FetchOut::Ack {
                         peer: key.from,
                         transfer,
                         entry,
                         ranges,
-                    });
+                    };
+                    out.extend(ranges.split(limits::MAX_RANGES).map(ack));
                 }
                 out
             }
-            After::Complete { run, entry, name } if f.run == run => {
+            // A fetch that was cancelled meanwhile has no record, and its files are nobody's.
+            After::Complete { run, entry, name } if f.run == run && f.record.is_some() => {
                 f.durable.remove(&entry);
                 f.synced.remove(&entry);
-                f.done.insert(entry, name);
+                let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
+                if f.done.insert(entry, name).is_none() {
+                    f.done_size += size;
+                }
                 let mut out = vec![changed];
                 if f.link.is_some() {
                     let mut entries = RangeSet::new();
@@ -515,6 +543,7 @@ impl Fetches {
     /// Ends all workers; what is fetched stays.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
         for ((from, offer), f) in &mut self.fetches {
+            f.link = None;
             if let State::Accepted | State::Fetching { .. } | State::Stalled = f.state {
                 let key = FetchKey {
                     room: self.room,
@@ -584,8 +613,9 @@ impl Fetches {
             offer: id,
         };
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
-            let open = self.fetches.keys().filter(|(p, _)| *p == peer).count();
-            if open >= limits::MAX_OFFERS {
+            let of_peer = || self.fetches.iter().filter(|((p, _), _)| *p == peer);
+            let open = of_peer().filter(|(_, f)| f.is_open()).count();
+            if open >= limits::MAX_OFFERS || of_peer().count() >= MAX_KNOWN {
                 let why = Code::TooManyOffers;
                 return vec![FetchOut::Send(
                     peer,
@@ -603,11 +633,11 @@ impl Fetches {
         f.link = Some(link);
         let mut out = vec![FetchOut::Changed(peer, id)];
         match f.state {
-            State::Seen => {
-                f.entries.clear();
-                f.pages_due = limits::PAGES_AHEAD;
+            State::Withdrawn(_) | State::Failed(_) if f.has_manifest() => f.state = State::Offered,
+            State::Seen | State::Withdrawn(_) | State::Failed(_) => {
+                f.forget_manifest();
+                f.state = State::Seen;
             }
-            State::Withdrawn(_) | State::Failed(_) => f.state = State::Offered,
             State::Stalled | State::Fetching { .. } => out.extend(self.attach(key, ctx)),
             State::Done => {
                 out.extend(f.verified(key));
@@ -633,6 +663,8 @@ impl Fetches {
         first: u32,
         entries: Vec<Entry>,
     ) -> Vec<FetchOut> {
+        let of_peer = self.fetches.iter().filter(|((p, _), _)| *p == peer);
+        let held: usize = of_peer.map(|(_, f)| f.weight).sum();
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
             return Vec::new();
         };
@@ -640,9 +672,20 @@ impl Fetches {
         if f.state != State::Seen || first as usize != f.entries.len() || !fits {
             return Vec::new();
         }
+        let weight: usize = entries.iter().map(offer::weight).sum();
+        if held.saturating_add(weight) > MAX_MANIFESTS {
+            f.forget_manifest();
+            f.state = State::Failed(Code::TooLarge);
+            let why = Code::TooManyOffers;
+            let decline = PeerMessage::Decline { offer_id: id, why };
+            return vec![FetchOut::Send(peer, decline), FetchOut::Changed(peer, id)];
+        }
+        f.weight += weight;
+        let shown = f.entries.len() < offer::PREVIEW;
         f.entries.extend(entries);
         let have = f.entries.len() as u32;
         if have < f.count {
+            let mut out = Vec::new();
             f.pages_due = f.pages_due.saturating_sub(1);
             if f.pages_due == 0 {
                 f.pages_due = limits::PAGES_AHEAD;
@@ -650,13 +693,17 @@ impl Fetches {
                     offer_id: id,
                     first: have,
                 };
-                return vec![FetchOut::Send(peer, browse)];
+                out.push(FetchOut::Send(peer, browse));
             }
-            return Vec::new();
+            if shown {
+                out.push(FetchOut::Changed(peer, id));
+            }
+            return out;
         }
         f.state = if offer::total(&f.entries) == Some(f.total) {
             State::Offered
         } else {
+            f.forget_manifest();
             State::Failed(Code::PeerProtocol)
         };
         vec![FetchOut::Changed(peer, id)]
@@ -680,7 +727,7 @@ impl Fetches {
         ));
         let mut out = f.verified(key);
         for (entry, ranges) in &f.durable {
-            for ranges in ranges.split(limits::MAX_RANGES).take(1) {
+            for ranges in ranges.split(limits::MAX_RANGES) {
                 let have = PeerMessage::Have {
                     offer_id: key.offer,
                     entry: *entry,
@@ -734,6 +781,7 @@ impl Fetch {
             count,
             total,
             entries: Vec::new(),
+            weight: 0,
             pages_due: limits::PAGES_AHEAD,
             state: State::Seen,
             link: Some(link),
@@ -742,6 +790,7 @@ impl Fetch {
             durable: BTreeMap::new(),
             synced: BTreeMap::new(),
             done: BTreeMap::new(),
+            done_size: 0,
             strikes: 0,
             mismatches: 0,
             traffic: Traffic::default(),
@@ -749,7 +798,7 @@ impl Fetch {
     }
 
     fn can(&self) -> Vec<OfferAction> {
-        let manifest = self.entries.len() == self.count as usize;
+        let manifest = self.has_manifest();
         match self.state {
             State::Seen => vec![OfferAction::Decline],
             State::Offered => vec![OfferAction::Accept, OfferAction::Decline],
@@ -758,6 +807,33 @@ impl Fetch {
             State::Declined if manifest => vec![OfferAction::Accept],
             State::Failed(_) | State::Declined | State::Done | State::Withdrawn(_) => Vec::new(),
         }
+    }
+
+    fn has_manifest(&self) -> bool {
+        self.entries.len() == self.count as usize
+    }
+
+    fn forget_manifest(&mut self) {
+        self.entries = Vec::new();
+        self.weight = 0;
+        self.pages_due = limits::PAGES_AHEAD;
+    }
+
+    /// Whether it counts against what one peer may have open.
+    fn is_open(&self) -> bool {
+        match self.state {
+            State::Seen
+            | State::Offered
+            | State::Accepted
+            | State::Fetching { .. }
+            | State::Stalled => true,
+            State::Done | State::Failed(_) | State::Declined | State::Withdrawn(_) => false,
+        }
+    }
+
+    fn measure(&mut self) {
+        let size = |e: &u32| self.entries.get(*e as usize).map_or(0, |e| e.size);
+        self.done_size = self.done.keys().map(size).sum();
     }
 
     fn is_complete(&self) -> bool {
@@ -799,13 +875,8 @@ impl Fetch {
 
     fn done_bytes(&self) -> u64 {
         let size = |e: u32| self.entries.get(e as usize).map_or(0, |e| e.size);
-        let done: u64 = self.done.keys().map(|e| size(*e)).sum();
-        let durable: u64 = self
-            .durable
-            .iter()
-            .map(|(e, r)| bytes_of(size(*e), r))
-            .sum();
-        done + durable
+        let durable = self.durable.iter().map(|(e, r)| bytes_of(size(*e), r));
+        self.done_size + durable.sum::<u64>()
     }
 }
 

@@ -32,6 +32,8 @@ pub const SILENT: Duration = Duration::from_millis(4500);
 pub const QUIET: Duration = Duration::from_secs(8);
 /// ICE restarts follow each other this far apart.
 pub const RESTART_EVERY: Duration = Duration::from_secs(8);
+/// A restart that the other side asks for is heard no sooner than this after the last one.
+pub const RESTART_LEAST: Duration = Duration::from_secs(2);
 /// A link that did not recover by then is gone.
 pub const GIVE_UP: Duration = Duration::from_secs(30);
 
@@ -57,6 +59,10 @@ pub struct Link {
     early: Vec<Candidate>,
     /// Our description for the running negotiation is sent.
     local_sent: bool,
+    /// A restart was wanted while our description was still unanswered: it comes after the answer.
+    again: bool,
+    /// When we last made a description for a restart.
+    restarted: Option<Mono>,
     /// Our candidates that were found before it.
     unsent: Vec<Candidate>,
     remote_candidates: usize,
@@ -233,14 +239,25 @@ impl Link {
             Phase::Recovering { since, .. } => since,
             Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
         };
+        let last = self.restarted.filter(|_| self.offerer && !self.remote_set);
+        if let Some(restart_at) = last.map(|at| at + RESTART_EVERY).filter(|at| now < *at) {
+            // Two offers in flight could not be told apart by their answers.
+            self.again = true;
+            self.transition(Phase::Recovering { since, restart_at });
+            return vec![LinkOut::Changed];
+        }
         self.transition(Phase::Recovering {
             since,
             restart_at: now + RESTART_EVERY,
         });
         if self.offerer {
+            self.again = false;
+            self.restarted = Some(now);
             self.local_sent = false;
             self.remote_set = false;
             self.remote_candidates = 0;
+            self.early.clear();
+            self.unsent.clear();
             self.effect(ctx, LinkEffect::Offer { restart: true });
             vec![LinkOut::Changed]
         } else {
@@ -262,6 +279,7 @@ impl Link {
                 }
                 self.local_sent = false;
                 self.remote_candidates = 0;
+                self.unsent.clear();
                 self.effect(ctx, LinkEffect::AcceptOffer(sdp));
                 self.set_remote(ctx);
                 Vec::new()
@@ -278,6 +296,9 @@ impl Link {
                     });
                     return vec![LinkOut::Changed];
                 }
+                if std::mem::take(&mut self.again) {
+                    return self.restart(ctx);
+                }
                 Vec::new()
             }
             SealedBody::Candidate {
@@ -286,7 +307,7 @@ impl Link {
                 mline,
                 ..
             } => {
-                self.remote_candidates += 1;
+                self.remote_candidates = self.remote_candidates.saturating_add(1);
                 if !sdp::check_candidate(&candidate)
                     || self.remote_candidates > limits::MAX_CANDIDATES
                 {
@@ -305,7 +326,10 @@ impl Link {
                 }
                 Vec::new()
             }
-            SealedBody::Restart { .. } if self.offerer => self.restart(ctx),
+            // What the other asks for is bounded by what we would do ourselves.
+            SealedBody::Restart { .. } if self.offerer && self.may_restart(ctx) => {
+                self.restart(ctx)
+            }
             SealedBody::SdpOffer { .. }
             | SealedBody::SdpAnswer { .. }
             | SealedBody::Restart { .. }
@@ -415,9 +439,10 @@ impl Link {
                 }
             }
             Phase::Open if now.since(self.heard) >= QUIET => {
+                let restart_at = if can_signal { now } else { now + RESTART_EVERY };
                 self.transition(Phase::Recovering {
                     since: now,
-                    restart_at: now,
+                    restart_at,
                 });
                 out.push(LinkOut::Changed);
                 if can_signal {
@@ -518,6 +543,8 @@ impl Link {
             remote_set: false,
             early: Vec::new(),
             local_sent: false,
+            again: false,
+            restarted: None,
             unsent: Vec::new(),
             remote_candidates: 0,
             heard: now,
@@ -582,9 +609,22 @@ impl Link {
                 _ => vec![LinkOut::Gone(Code::ConfirmMismatch)],
             };
         }
+        if !self.is_open() {
+            // The other end sends only once it has our confirmation, which goes out when our
+            // channels are open: an honest message cannot come before that.
+            return vec![LinkOut::Gone(Code::PeerProtocol)];
+        }
         let mut out = self.on_heard(ctx);
         out.push(LinkOut::Message(message));
         out
+    }
+
+    /// Whether a restart that the other asks for is due: not while one is fresh.
+    fn may_restart(&self, ctx: &Ctx<'_>) -> bool {
+        match self.restarted {
+            Some(at) => ctx.now.mono.since(at) >= RESTART_LEAST,
+            None => true,
+        }
     }
 
     fn try_open(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
@@ -599,7 +639,13 @@ impl Link {
 
     fn on_heard(&mut self, ctx: &Ctx<'_>) -> Vec<LinkOut> {
         self.heard = ctx.now.mono;
-        if std::mem::take(&mut self.silent) {
+        let mut changed = std::mem::take(&mut self.silent);
+        if let Phase::Recovering { .. } = self.phase {
+            // Whatever ICE thinks of it: a path that carries something is a path.
+            self.transition(Phase::Open);
+            changed = true;
+        }
+        if changed {
             vec![LinkOut::Changed]
         } else {
             Vec::new()

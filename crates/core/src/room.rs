@@ -36,6 +36,9 @@ pub const RELINK_FIRST: Duration = Duration::from_secs(2);
 /// … up to this.
 pub const RELINK_LAST: Duration = Duration::from_secs(60);
 
+/// People of one room that are remembered until it is left.
+pub const MAX_PEOPLE: usize = 1024;
+
 /// A room.
 #[derive(Debug)]
 pub struct Room {
@@ -103,6 +106,11 @@ impl Room {
 
     /// Enters the room.
     pub fn enter(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.open {
+            // Front ends forgot them with the room.
+            let ours = self.serves.ids().into_iter().map(|id| (self.me, id));
+            self.changes.offers.extend(ours.chain(self.fetches.ids()));
+        }
         self.open = true;
         self.changes.room = true;
         self.session.start(ctx);
@@ -482,6 +490,10 @@ impl Room {
         if peer == self.me {
             return;
         }
+        if !self.people.contains_key(&peer) && self.people.len() >= MAX_PEOPLE {
+            tracing::warn!(room = %self.id, "too many people");
+            return;
+        }
         let Some(member) = self.members.get_mut(&sid) else {
             return;
         };
@@ -505,6 +517,11 @@ impl Room {
             .entry(peer)
             .or_insert_with(|| Person::new(hello.fp, tag));
         let same_session = person.fp == hello.fp;
+        if person.name != name {
+            // Offers name their receivers.
+            let ours = self.serves.ids().into_iter().map(|id| (self.me, id));
+            self.changes.offers.extend(ours);
+        }
         person.name = name;
         person.member = Some(sid);
         person.fp = hello.fp;
@@ -592,7 +609,10 @@ impl Room {
             SealedBody::SdpOffer { restart: true, .. } if !initiator => {
                 self.sealed_to(peer, SealedBody::Fresh {}, ctx);
             }
-            SealedBody::Restart { .. } if initiator && current.is_none() => {
+            // The other still mends a link that is gone here.
+            SealedBody::SdpOffer { restart: true, .. } | SealedBody::Restart { .. }
+                if initiator && current.is_none() =>
+            {
                 self.new_link(peer, ctx);
             }
             SealedBody::SdpOffer { .. }
@@ -610,6 +630,7 @@ impl Room {
         let Some(person) = self.people.get_mut(&peer) else {
             return;
         };
+        person.relink = None;
         person.link = Some(Link::offer(self.id, peer, person.fp, person.tag, ice, ctx));
         self.changes.people.insert(peer);
     }
@@ -648,6 +669,7 @@ impl Room {
             return;
         };
         link.close(ctx);
+        person.relink = None;
         person.why = why;
         self.changes.people.insert(peer);
         self.chat.on_closed(peer);

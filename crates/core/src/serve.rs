@@ -19,6 +19,9 @@ use crate::engine::Ctx;
 use crate::input::{NewOffer, ServeKey, ServeNews};
 use crate::offer;
 
+/// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
+const MAX_DECLARED: usize = 65_536;
+
 /// Our offers in one room.
 #[derive(Debug)]
 pub struct Serves {
@@ -45,11 +48,20 @@ struct Receiver {
     state: State,
     /// Chunks that are durable there, of entries that are not yet verified.
     durable: BTreeMap<u32, RangeSet>,
-    /// Entries that are complete there.
+    /// Entries that are complete there, and their bytes.
     verified: RangeSet,
+    verified_bytes: u64,
+    /// What the receiver said over this link that it has; the whole truth once it accepts.
+    declared: Declared,
     /// Chunks this process has sent, of entries that are not yet verified.
     sent: BTreeMap<u32, RangeSet>,
     traffic: Traffic,
+}
+
+#[derive(Debug, Default)]
+struct Declared {
+    have: BTreeMap<u32, RangeSet>,
+    verified: RangeSet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +118,9 @@ impl Serves {
             .is_some_and(|n| n.len() > limits::MAX_NOTE)
         {
             return bad("The note is too long.");
+        }
+        if new.name.len() > limits::MAX_PATH || !new.entries.iter().all(offer::is_sendable) {
+            return bad("A name is too long, or a file too large, to be sent.");
         }
         let Some(total) = offer::total(&new.entries) else {
             return bad("The files are too large.");
@@ -189,6 +204,7 @@ impl Serves {
             let Some(r) = offer.receivers.get_mut(&peer) else {
                 continue;
             };
+            r.declared = Declared::default();
             if let State::Serving { .. } = r.state {
                 stop(room, peer, *id, r, ctx);
                 r.state = State::Stalled;
@@ -223,8 +239,9 @@ impl Serves {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                if fits(&offer.entries, entry, &ranges) && !r.verified.contains(entry.into()) {
-                    r.durable.insert(entry, ranges);
+                let known: usize = r.declared.have.values().map(|r| r.ranges().len()).sum();
+                if fits(&offer.entries, entry, &ranges) && known < MAX_DECLARED {
+                    r.declared.have.entry(entry).or_default().union(&ranges);
                 }
                 Vec::new()
             }
@@ -235,14 +252,12 @@ impl Serves {
                 if entries.end() > offer.entries.len() as u64 {
                     return Vec::new();
                 }
-                for &(a, b) in entries.ranges() {
-                    for entry in a..b {
-                        r.durable.remove(&(entry as u32));
-                        r.sent.remove(&(entry as u32));
-                    }
+                r.declared.verified.union(&entries);
+                if let State::Serving { .. } = r.state {
+                    r.verify(&entries, offer.entries);
+                    return vec![ServeOut::Changed(offer_id)];
                 }
-                r.verified.union(&entries);
-                vec![ServeOut::Changed(offer_id)]
+                Vec::new()
             }
             PeerMessage::Accept { offer_id, transfer } => {
                 self.start(peer, link, offer_id, transfer, ctx)
@@ -272,6 +287,7 @@ impl Serves {
                         offer: offer_id,
                     };
                     ctx.out(Effect::Serve(key, run, ServeEffect::Want { entry, ranges }));
+                    return vec![ServeOut::Changed(offer_id)];
                 }
                 Vec::new()
             }
@@ -320,7 +336,8 @@ impl Serves {
                 .ranges()
                 .iter()
                 .all(|&(a, b)| sent.is_some_and(|s| s.next_missing(a) >= b));
-            if known && fits(&offer.entries, entry, &ranges) {
+            let open = !r.verified.contains(entry.into());
+            if open && known && fits(&offer.entries, entry, &ranges) {
                 r.durable.entry(entry).or_default().union(&ranges);
                 return vec![ServeOut::Changed(*id)];
             }
@@ -355,8 +372,14 @@ impl Serves {
         match news {
             ServeNews::Sent { entry, ranges } => {
                 let size = offer.entries.get(entry as usize).map_or(0, |e| e.size);
+                let bytes = bytes_of(size, &ranges);
+                r.traffic.sent += bytes;
+                if r.verified.contains(entry.into()) {
+                    r.traffic.resent += bytes;
+                    r.traffic.resent_durable += bytes;
+                    return vec![ServeOut::Changed(id)];
+                }
                 let sent = r.sent.entry(entry).or_default();
-                r.traffic.sent += bytes_of(size, &ranges);
                 r.traffic.resent += overlap(size, sent, &ranges);
                 if let Some(durable) = r.durable.get(&entry) {
                     r.traffic.resent_durable += overlap(size, durable, &ranges);
@@ -384,12 +407,16 @@ impl Serves {
         }
     }
 
-    /// Ends all workers.
+    /// Ends all workers; receivers may go on over their next links.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let room = self.room;
         for (id, offer) in &mut self.offers {
             for (peer, r) in &mut offer.receivers {
                 stop(room, *peer, *id, r, ctx);
+                r.declared = Declared::default();
+                if let State::Serving { .. } = r.state {
+                    r.state = State::Stalled;
+                }
             }
         }
     }
@@ -494,7 +521,7 @@ impl Serves {
         ctx: &mut Ctx<'_>,
     ) -> Vec<ServeOut> {
         let room = self.room;
-        self.runs += 1;
+        self.runs = self.runs.wrapping_add(1);
         let run = self.runs;
         let Some((offer, r)) = self.receiver(peer, id) else {
             let gone = PeerMessage::Gone {
@@ -503,8 +530,14 @@ impl Serves {
             };
             return vec![ServeOut::Send(peer, gone)];
         };
-        let entries = Arc::clone(&offer.entries);
+        let entries = Arc::clone(offer.entries);
         stop(room, peer, id, r, ctx);
+        // What it had before it may have thrown away since: what it says now counts.
+        let Declared { mut have, verified } = std::mem::take(&mut r.declared);
+        have.retain(|e, _| !verified.contains(u64::from(*e)));
+        (r.durable, r.verified, r.verified_bytes) = (have, RangeSet::new(), 0);
+        r.verify(&verified, offer.entries);
+        r.declared.verified = verified;
         r.state = State::Serving {
             link,
             transfer,
@@ -544,6 +577,7 @@ impl Serves {
         r.state = state;
         r.sent.clear();
         r.durable.clear();
+        r.declared = Declared::default();
         vec![ServeOut::Changed(id)]
     }
 
@@ -570,26 +604,31 @@ impl Receiver {
             state: State::Offered,
             durable: BTreeMap::new(),
             verified: RangeSet::new(),
+            verified_bytes: 0,
+            declared: Declared::default(),
             sent: BTreeMap::new(),
             traffic: Traffic::default(),
         }
     }
 
     fn done_bytes(&self, entries: &[Entry]) -> u64 {
-        let size = |i: u64| entries.get(i as usize).map_or(0, |e| e.size);
-        let verified: u64 = self
-            .verified
-            .ranges()
-            .iter()
-            .flat_map(|&(a, b)| a..b)
-            .map(size)
-            .sum();
-        let durable: u64 = self
-            .durable
-            .iter()
-            .map(|(e, r)| bytes_of(size(u64::from(*e)), r))
-            .sum();
-        verified + durable
+        let size = |e: u32| entries.get(e as usize).map_or(0, |e| e.size);
+        let durable = self.durable.iter().map(|(e, r)| bytes_of(size(*e), r));
+        self.verified_bytes + durable.sum::<u64>()
+    }
+
+    /// These are complete there; only what is new of them costs anything.
+    fn verify(&mut self, new: &RangeSet, entries: &[Entry]) {
+        let mut fresh = new.clone();
+        for &(a, b) in self.verified.ranges() {
+            fresh.remove(a, b);
+        }
+        let size = |e: u64| entries.get(e as usize).map_or(0, |e| e.size);
+        let all = fresh.ranges().iter().flat_map(|&(a, b)| a..b);
+        self.verified_bytes += all.map(size).sum::<u64>();
+        self.verified.union(new);
+        self.durable.retain(|e, _| !new.contains(u64::from(*e)));
+        self.sent.retain(|e, _| !new.contains(u64::from(*e)));
     }
 }
 

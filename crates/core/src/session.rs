@@ -29,6 +29,8 @@ pub const DEAD: Duration = Duration::from_secs(35);
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// … up to this.
 pub const BACKOFF_LAST: Duration = Duration::from_secs(30);
+/// After this long in the room, the doubling starts over.
+pub const STEADY: Duration = Duration::from_secs(10);
 /// No two dials are closer together than this.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
 
@@ -38,7 +40,7 @@ pub struct Session {
     room: RoomId,
     server: ServerAddr,
     state: State,
-    /// Dials since the last success.
+    /// Dials since we were last in the room for a while.
     attempt: u32,
     why: Option<Code>,
 }
@@ -56,6 +58,7 @@ enum State {
     },
     Joined {
         sid: Sid,
+        since: Mono,
         heard: Mono,
         pinged: Option<Mono>,
         ice: Vec<IceServer>,
@@ -291,9 +294,9 @@ impl Session {
                 ..
             } if greeting && you == sid => {
                 let heard = ctx.now.mono;
-                self.attempt = 0;
                 let state = State::Joined {
                     sid,
+                    since: heard,
                     heard,
                     pinged: None,
                     ice: ice_servers,
@@ -373,6 +376,12 @@ impl Session {
         if code.is_final() {
             self.transition(State::Refused, Some(code));
             return Some(SessionOut::Lost);
+        }
+        // A server that lets us in and throws us out at once is not dialled in a loop.
+        if let State::Joined { since, .. } = self.state
+            && ctx.now.mono.since(since) >= STEADY
+        {
+            self.attempt = 0;
         }
         let doublings = self.attempt.saturating_sub(1).min(10);
         let most = BACKOFF_FIRST
