@@ -690,3 +690,6 @@ fn check_sdp(text: &str, fp: &Digest) -> Result<(), Code> {
         Code::BadSdp
     })
 }
+
+#[cfg(test)]
+mod tests;
