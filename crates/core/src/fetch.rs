@@ -311,7 +311,20 @@ impl Fetches {
                 f.state = State::Withdrawn(why);
                 vec![FetchOut::Changed(peer, offer_id)]
             }
-            _ => Vec::new(),
+            PeerMessage::Confirm { .. }
+            | PeerMessage::ChatSync { .. }
+            | PeerMessage::Chat { .. }
+            | PeerMessage::ChatAck { .. }
+            | PeerMessage::Browse { .. }
+            | PeerMessage::Accept { .. }
+            | PeerMessage::Decline { .. }
+            | PeerMessage::Have { .. }
+            | PeerMessage::Want { .. }
+            | PeerMessage::Cancel { .. }
+            | PeerMessage::Verified { .. }
+            | PeerMessage::OfferDone { .. }
+            | PeerMessage::Bye { .. }
+            | PeerMessage::Unknown => Vec::new(),
         }
     }
 

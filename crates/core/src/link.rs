@@ -597,17 +597,17 @@ impl Link {
         if !self.confirmed {
             // Nothing is believed before the other end of this DTLS connection has shown that it
             // is the one we shook hands with.
-            return match *message {
-                PeerMessage::Confirm {
-                    my_fp,
-                    your_fp,
-                    session,
-                } if my_fp == self.fp && your_fp == ctx.config.fp && session == self.tag => {
-                    self.confirmed = true;
-                    self.try_open(ctx)
-                }
-                _ => vec![LinkOut::Gone(Code::ConfirmMismatch)],
-            };
+            if let PeerMessage::Confirm {
+                my_fp,
+                your_fp,
+                session,
+            } = *message
+                && (my_fp, your_fp, session) == (self.fp, ctx.config.fp, self.tag)
+            {
+                self.confirmed = true;
+                return self.try_open(ctx);
+            }
+            return vec![LinkOut::Gone(Code::ConfirmMismatch)];
         }
         if !self.is_open() {
             // The other end sends only once it has our confirmation, which goes out when our

@@ -228,7 +228,7 @@ impl Serves {
                 let Some((offer, _)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                let pages = offer::pages(offer_id, &offer.entries, first);
+                let pages = offer::pages(offer_id, offer.entries, first);
                 pages.into_iter().map(|m| ServeOut::Send(peer, m)).collect()
             }
             PeerMessage::Have {
@@ -240,7 +240,7 @@ impl Serves {
                     return Vec::new();
                 };
                 let known: usize = r.declared.have.values().map(|r| r.ranges().len()).sum();
-                if fits(&offer.entries, entry, &ranges) && known < MAX_DECLARED {
+                if fits(offer.entries, entry, &ranges) && known < MAX_DECLARED {
                     r.declared.have.entry(entry).or_default().union(&ranges);
                 }
                 Vec::new()
@@ -274,7 +274,7 @@ impl Serves {
                 let State::Serving { run, .. } = r.state else {
                     return Vec::new();
                 };
-                if fits(&offer.entries, entry, &ranges) {
+                if fits(offer.entries, entry, &ranges) {
                     if let Some(durable) = r.durable.get_mut(&entry) {
                         ranges
                             .ranges()
@@ -296,13 +296,24 @@ impl Serves {
                 self.finish(peer, offer_id, State::Declined(why), ctx)
             }
             PeerMessage::Cancel { offer_id, why } => {
-                let state = match why {
-                    Code::Cancelled | Code::Declined => State::Declined(why),
-                    _ => State::Failed(why),
+                let meant = matches!(why, Code::Cancelled | Code::Declined);
+                let state = if meant {
+                    State::Declined(why)
+                } else {
+                    State::Failed(why)
                 };
                 self.finish(peer, offer_id, state, ctx)
             }
-            _ => Vec::new(),
+            PeerMessage::Confirm { .. }
+            | PeerMessage::ChatSync { .. }
+            | PeerMessage::Chat { .. }
+            | PeerMessage::ChatAck { .. }
+            | PeerMessage::Offer { .. }
+            | PeerMessage::Entries { .. }
+            | PeerMessage::Gone { .. }
+            | PeerMessage::EntryDone { .. }
+            | PeerMessage::Bye { .. }
+            | PeerMessage::Unknown => Vec::new(),
         }
     }
 
@@ -444,9 +455,10 @@ impl Serves {
                 State::Declined(code) => (ServePhase::Declined, Some(code)),
                 State::Failed(code) => (ServePhase::Failed, Some(code)),
             };
-            let done = match r.state {
-                State::Done => offer.total,
-                _ => r.done_bytes(&offer.entries),
+            let done = if r.state == State::Done {
+                offer.total
+            } else {
+                r.done_bytes(&offer.entries)
             };
             ReceiverView {
                 peer: *peer,

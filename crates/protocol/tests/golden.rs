@@ -2,6 +2,9 @@
 //! equal it, and what we read from it must equal the value. `UPDATE_GOLDEN=1` rewrites the files:
 //! a diff in them is a change of protocol.
 
+// Everything here is a test, helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;

@@ -4,6 +4,9 @@
 //! After every input the world checks what must hold always: events folded over the last snapshot
 //! give the next one, no deadline lies in the past, no engine spins.
 
+// Everything here is a test, helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod files;
 mod fold;
 mod net;
