@@ -6,6 +6,9 @@
 //! A link outlives the room server and the member it was made with: it belongs to two app
 //! sessions. When both meet again under new sids, the offering side proposes to keep it.
 
+mod signal;
+mod timing;
+
 use std::time::Duration;
 
 use kith_api::{LinkPhase, Presence, Route};
@@ -13,12 +16,14 @@ use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Beat, PeerMessage, PresenceState};
 use kith_protocol::room::IceServer;
 use kith_protocol::sealed::SealedBody;
-use kith_protocol::{Code, LinkId, PeerId, RoomId, limits, sdp};
+use kith_protocol::{Code, LinkId, PeerId, RoomId, limits};
 
 use crate::effect::{Effect, LinkEffect};
 use crate::engine::Ctx;
 use crate::input::{Candidate, IceState, LinkNews};
-use crate::time::{Deadline, Mono};
+use crate::time::Mono;
+
+use signal::check_sdp;
 
 /// Session descriptions must have been exchanged after this.
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -229,116 +234,6 @@ impl Link {
         self.effect(ctx, LinkEffect::Close);
     }
 
-    /// Looks for a new path at once: the machine's addresses changed, or the other asks.
-    pub fn restart(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        if !self.is_open() {
-            return Vec::new();
-        }
-        let now = ctx.now.mono;
-        let since = match self.phase {
-            Phase::Recovering { since, .. } => since,
-            Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
-        };
-        let last = self.restarted.filter(|_| self.offerer && !self.remote_set);
-        if let Some(restart_at) = last.map(|at| at + RESTART_EVERY).filter(|at| now < *at) {
-            // Two offers in flight could not be told apart by their answers.
-            self.again = true;
-            self.transition(Phase::Recovering { since, restart_at });
-            return vec![LinkOut::Changed];
-        }
-        self.transition(Phase::Recovering {
-            since,
-            restart_at: now + RESTART_EVERY,
-        });
-        if self.offerer {
-            self.again = false;
-            self.restarted = Some(now);
-            self.local_sent = false;
-            self.remote_set = false;
-            self.remote_candidates = 0;
-            self.early.clear();
-            self.unsent.clear();
-            self.effect(ctx, LinkEffect::Offer { restart: true });
-            vec![LinkOut::Changed]
-        } else {
-            vec![
-                LinkOut::Changed,
-                LinkOut::Sealed(SealedBody::Restart { link: self.id }),
-            ]
-        }
-    }
-
-    /// A sealed body about this link has come.
-    pub fn on_sealed(&mut self, body: SealedBody, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        match body {
-            SealedBody::SdpOffer {
-                restart: true, sdp, ..
-            } if !self.offerer => {
-                if let Err(code) = check_sdp(&sdp, &self.fp) {
-                    return vec![LinkOut::Gone(code)];
-                }
-                self.local_sent = false;
-                self.remote_candidates = 0;
-                self.unsent.clear();
-                self.effect(ctx, LinkEffect::AcceptOffer(sdp));
-                self.set_remote(ctx);
-                Vec::new()
-            }
-            SealedBody::SdpAnswer { sdp, .. } if self.offerer && !self.remote_set => {
-                if let Err(code) = check_sdp(&sdp, &self.fp) {
-                    return vec![LinkOut::Gone(code)];
-                }
-                self.effect(ctx, LinkEffect::AcceptAnswer(sdp));
-                self.set_remote(ctx);
-                if let Phase::Signaling { .. } = self.phase {
-                    self.transition(Phase::Connecting {
-                        since: ctx.now.mono,
-                    });
-                    return vec![LinkOut::Changed];
-                }
-                if std::mem::take(&mut self.again) {
-                    return self.restart(ctx);
-                }
-                Vec::new()
-            }
-            SealedBody::Candidate {
-                candidate,
-                mid,
-                mline,
-                ..
-            } => {
-                self.remote_candidates = self.remote_candidates.saturating_add(1);
-                if !sdp::check_candidate(&candidate)
-                    || self.remote_candidates > limits::MAX_CANDIDATES
-                {
-                    tracing::debug!(peer = %self.peer, "candidate refused");
-                    return Vec::new();
-                }
-                let candidate = Candidate {
-                    candidate,
-                    mid,
-                    mline,
-                };
-                if self.remote_set {
-                    self.effect(ctx, LinkEffect::AddCandidate(candidate));
-                } else {
-                    self.early.push(candidate);
-                }
-                Vec::new()
-            }
-            // What the other asks for is bounded by what we would do ourselves.
-            SealedBody::Restart { .. } if self.offerer && self.may_restart(ctx) => {
-                self.restart(ctx)
-            }
-            SealedBody::SdpOffer { .. }
-            | SealedBody::SdpAnswer { .. }
-            | SealedBody::Restart { .. }
-            | SealedBody::Keep { .. }
-            | SealedBody::Fresh {}
-            | SealedBody::Unknown => Vec::new(),
-        }
-    }
-
     /// News of the connection.
     pub fn handle(&mut self, news: LinkNews, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
         match news {
@@ -412,112 +307,6 @@ impl Link {
             }
             LinkNews::Broken(code) => vec![LinkOut::Gone(code)],
         }
-    }
-
-    /// Acts on time. `can_signal`: whether the person is reachable through the server.
-    pub fn on_time(&mut self, can_signal: bool, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        let now = ctx.now.mono;
-        let mut out = Vec::new();
-        match self.phase {
-            Phase::Signaling { since } if now.since(since) >= SIGNAL_TIMEOUT => {
-                return vec![LinkOut::Gone(Code::NoRoute)];
-            }
-            Phase::Connecting { since } if now.since(since) >= CONNECT_TIMEOUT => {
-                return vec![LinkOut::Gone(Code::NoRoute)];
-            }
-            Phase::Recovering { since, .. } if now.since(since) >= GIVE_UP => {
-                return vec![LinkOut::Gone(Code::LinkLost)];
-            }
-            Phase::Recovering { restart_at, .. } if now >= restart_at => {
-                if can_signal {
-                    out.extend(self.restart(ctx));
-                } else if let Phase::Recovering { since, .. } = self.phase {
-                    self.phase = Phase::Recovering {
-                        since,
-                        restart_at: now + RESTART_EVERY,
-                    };
-                }
-            }
-            Phase::Open if now.since(self.heard) >= QUIET => {
-                let restart_at = if can_signal { now } else { now + RESTART_EVERY };
-                self.transition(Phase::Recovering {
-                    since: now,
-                    restart_at,
-                });
-                out.push(LinkOut::Changed);
-                if can_signal {
-                    out.extend(self.restart(ctx));
-                }
-            }
-            Phase::Signaling { .. }
-            | Phase::Connecting { .. }
-            | Phase::Open
-            | Phase::Recovering { .. } => {}
-        }
-        if self.is_open() {
-            let silent = now.since(self.heard) >= SILENT;
-            if silent != self.silent {
-                self.silent = silent;
-                out.push(LinkOut::Changed);
-            }
-            if now >= self.beat_at {
-                self.beat_n += 1;
-                let beat = Beat {
-                    n: self.beat_n,
-                    state: PresenceState::Online,
-                    typing: false,
-                };
-                self.effect(ctx, LinkEffect::Beat(beat));
-                self.beat_at = now + BEAT_EVERY;
-            }
-        }
-        out
-    }
-
-    /// When [`Link::on_time`] has something to do.
-    pub fn deadline(&self) -> Option<Deadline> {
-        let phase = match self.phase {
-            Phase::Signaling { since } => Deadline {
-                at: since + SIGNAL_TIMEOUT,
-                why: "signal",
-            },
-            Phase::Connecting { since } => Deadline {
-                at: since + CONNECT_TIMEOUT,
-                why: "connect",
-            },
-            Phase::Open => Deadline {
-                at: self.heard + QUIET,
-                why: "silence",
-            },
-            Phase::Recovering { since, restart_at } => {
-                let give_up = Deadline {
-                    at: since + GIVE_UP,
-                    why: "give up",
-                };
-                give_up.min(Deadline {
-                    at: restart_at,
-                    why: "ICE restart",
-                })
-            }
-        };
-        let mut next = Some(phase);
-        if self.is_open() {
-            next = Deadline::earliest(
-                next,
-                Some(Deadline {
-                    at: self.beat_at,
-                    why: "beat",
-                }),
-            );
-            if !self.silent {
-                let silent = Deadline {
-                    at: self.heard + SILENT,
-                    why: "shown as silent",
-                };
-                next = Deadline::earliest(next, Some(silent));
-            }
-        }
-        next
     }
 
     fn new(
@@ -619,14 +408,6 @@ impl Link {
         out
     }
 
-    /// Whether a restart that the other asks for is due: not while one is fresh.
-    fn may_restart(&self, ctx: &Ctx<'_>) -> bool {
-        match self.restarted {
-            Some(at) => ctx.now.mono.since(at) >= RESTART_LEAST,
-            None => true,
-        }
-    }
-
     fn try_open(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
         if !(self.channels_open && self.confirmed) || self.is_open() {
             return Vec::new();
@@ -652,22 +433,6 @@ impl Link {
         }
     }
 
-    fn set_remote(&mut self, ctx: &mut Ctx<'_>) {
-        self.remote_set = true;
-        for candidate in std::mem::take(&mut self.early) {
-            self.effect(ctx, LinkEffect::AddCandidate(candidate));
-        }
-    }
-
-    fn candidate_out(&self, c: Candidate) -> LinkOut {
-        LinkOut::Sealed(SealedBody::Candidate {
-            link: self.id,
-            candidate: c.candidate,
-            mid: c.mid,
-            mline: c.mline,
-        })
-    }
-
     fn transition(&mut self, phase: Phase) {
         self.phase = phase;
         let (phase, _, _) = self.view();
@@ -682,13 +447,6 @@ impl Link {
             effect,
         });
     }
-}
-
-fn check_sdp(text: &str, fp: &Digest) -> Result<(), Code> {
-    sdp::check(text, fp).map_err(|e| {
-        tracing::warn!(error = %e, "SDP refused");
-        Code::BadSdp
-    })
 }
 
 #[cfg(test)]

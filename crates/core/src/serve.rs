@@ -6,17 +6,21 @@
 //! An offer is announced on every new link. A receiver first says what it has, then accepts; a
 //! worker then sends the rest. What the receiver acknowledges is durable there.
 
+mod offering;
+mod progress;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kith_api::{ApiError, FetchPhase, OfferAction, OfferView, ReceiverView, ServePhase, Traffic};
+use kith_api::Traffic;
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, frame, limits};
 
 use crate::effect::{Effect, ServeEffect};
 use crate::engine::Ctx;
-use crate::input::{NewOffer, ServeKey, ServeNews};
+use crate::input::ServeKey;
 use crate::offer;
 
 /// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
@@ -96,96 +100,6 @@ impl Serves {
             offers: BTreeMap::new(),
             runs: 0,
         }
-    }
-
-    /// Offers files to the given, or to all, of the linked peers and of those who come later.
-    pub fn add(
-        &mut self,
-        new: NewOffer,
-        linked: &[PeerId],
-        ctx: &mut Ctx<'_>,
-    ) -> Result<(OfferId, Vec<ServeOut>), ApiError> {
-        let bad = |text: &str| Err(ApiError::with(Code::BadRequest, text));
-        if new.entries.is_empty() {
-            return bad("There is nothing to send.");
-        }
-        if new.entries.len() > limits::MAX_ENTRIES as usize {
-            return bad("That is too many files for one offer. Send fewer, or an archive of them.");
-        }
-        if new
-            .note
-            .as_ref()
-            .is_some_and(|n| n.len() > limits::MAX_NOTE)
-        {
-            return bad("The note is too long.");
-        }
-        if new.name.len() > limits::MAX_PATH || !new.entries.iter().all(offer::is_sendable) {
-            return bad("A name is too long, or a file too large, to be sent.");
-        }
-        let Some(total) = offer::total(&new.entries) else {
-            return bad("The files are too large.");
-        };
-        let id = offer::offer_id(&ctx.config.id_pk, &self.room, &new.name, &new.entries);
-        let to: BTreeSet<PeerId> = new.to.into_iter().collect();
-        match self.offers.get_mut(&id).filter(|o| !o.withdrawn) {
-            Some(offer) => {
-                // The same files again: whoever was left out is let in.
-                if to.is_empty() {
-                    offer.to.clear();
-                } else if !offer.to.is_empty() {
-                    offer.to.extend(to);
-                }
-                offer
-                    .receivers
-                    .retain(|_, r| !matches!(r.state, State::Declined(_)));
-            }
-            None => {
-                let offer = Offer {
-                    name: new.name,
-                    note: new.note,
-                    entries: new.entries.into(),
-                    total,
-                    to,
-                    withdrawn: false,
-                    receivers: BTreeMap::new(),
-                };
-                self.offers.insert(id, offer);
-            }
-        }
-        let mut out = vec![ServeOut::Changed(id)];
-        for peer in linked {
-            out.extend(self.announce(id, *peer));
-        }
-        Ok((id, out))
-    }
-
-    /// Takes an offer back.
-    pub fn withdraw(
-        &mut self,
-        id: OfferId,
-        linked: &[PeerId],
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Vec<ServeOut>, ApiError> {
-        let room = self.room;
-        let Some(offer) = self.offers.get_mut(&id).filter(|o| !o.withdrawn) else {
-            return Err(ApiError::new(Code::NotNow));
-        };
-        offer.withdrawn = true;
-        let mut out = vec![ServeOut::Changed(id)];
-        for (peer, r) in &mut offer.receivers {
-            stop(room, *peer, id, r, ctx);
-            if r.state != State::Done {
-                r.state = State::Failed(Code::Cancelled);
-            }
-            if linked.contains(peer) {
-                let gone = PeerMessage::Gone {
-                    offer_id: id,
-                    why: Code::Cancelled,
-                };
-                out.push(ServeOut::Send(*peer, gone));
-            }
-        }
-        Ok(out)
     }
 
     /// A link is open.
@@ -317,107 +231,6 @@ impl Serves {
         }
     }
 
-    /// Chunks are durable at the peer.
-    pub fn on_ack(
-        &mut self,
-        peer: PeerId,
-        link: LinkId,
-        transfer: u32,
-        entry: u32,
-        ranges: RangeSet,
-    ) -> Vec<ServeOut> {
-        for (id, offer) in &mut self.offers {
-            let Some(r) = offer.receivers.get_mut(&peer) else {
-                continue;
-            };
-            let State::Serving {
-                link: l,
-                transfer: t,
-                ..
-            } = r.state
-            else {
-                continue;
-            };
-            if l != link || t != transfer {
-                continue;
-            }
-            // An ack for what was never sent is a lie or a mistake; either way it is not believed.
-            let sent = r.sent.get(&entry);
-            let known = ranges
-                .ranges()
-                .iter()
-                .all(|&(a, b)| sent.is_some_and(|s| s.next_missing(a) >= b));
-            let open = !r.verified.contains(entry.into());
-            if open && known && fits(&offer.entries, entry, &ranges) {
-                r.durable.entry(entry).or_default().union(&ranges);
-                return vec![ServeOut::Changed(*id)];
-            }
-            return Vec::new();
-        }
-        Vec::new()
-    }
-
-    /// News of a worker.
-    pub fn handle(
-        &mut self,
-        key: ServeKey,
-        run: u32,
-        news: ServeNews,
-        ctx: &mut Ctx<'_>,
-    ) -> Vec<ServeOut> {
-        let ServeKey {
-            peer, offer: id, ..
-        } = key;
-        let Some((offer, r)) = self.receiver(peer, id) else {
-            return Vec::new();
-        };
-        match r.state {
-            State::Serving { run: current, .. } if current == run => {}
-            State::Serving { .. }
-            | State::Offered
-            | State::Stalled
-            | State::Done
-            | State::Declined(_)
-            | State::Failed(_) => return Vec::new(),
-        }
-        match news {
-            ServeNews::Sent { entry, ranges } => {
-                let size = offer.entries.get(entry as usize).map_or(0, |e| e.size);
-                let bytes = bytes_of(size, &ranges);
-                r.traffic.sent += bytes;
-                if r.verified.contains(entry.into()) {
-                    r.traffic.resent += bytes;
-                    r.traffic.resent_durable += bytes;
-                    return vec![ServeOut::Changed(id)];
-                }
-                let sent = r.sent.entry(entry).or_default();
-                r.traffic.resent += overlap(size, sent, &ranges);
-                if let Some(durable) = r.durable.get(&entry) {
-                    r.traffic.resent_durable += overlap(size, durable, &ranges);
-                }
-                sent.union(&ranges);
-                vec![ServeOut::Changed(id)]
-            }
-            ServeNews::EntryRead { entry, sha256 } => {
-                let message = PeerMessage::EntryDone {
-                    offer_id: id,
-                    entry,
-                    sha256,
-                };
-                vec![ServeOut::Send(peer, message)]
-            }
-            ServeNews::Failed(code) => {
-                let gone = PeerMessage::Gone {
-                    offer_id: id,
-                    why: code,
-                };
-                let mut out = vec![ServeOut::Send(peer, gone)];
-                out.extend(self.finish(peer, id, State::Failed(code), ctx));
-                out
-            }
-        }
-    }
-
     /// Ends all workers; receivers may go on over their next links.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let room = self.room;
@@ -430,98 +243,6 @@ impl Serves {
                 }
             }
         }
-    }
-
-    /// All offers.
-    pub fn ids(&self) -> Vec<OfferId> {
-        self.offers.keys().copied().collect()
-    }
-
-    /// One offer as front ends see it; `name_of` names receivers.
-    pub fn view(&self, id: OfferId, name_of: impl Fn(PeerId) -> String) -> Option<OfferView> {
-        let offer = self.offers.get(&id)?;
-        let mut traffic = Traffic::default();
-        for r in offer.receivers.values() {
-            traffic.sent += r.traffic.sent;
-            traffic.resent += r.traffic.resent;
-            traffic.resent_durable += r.traffic.resent_durable;
-        }
-        let receivers = offer.receivers.iter().map(|(peer, r)| {
-            let (phase, why) = match r.state {
-                State::Offered => (ServePhase::Offered, None),
-                State::Serving { .. } => (ServePhase::Serving, None),
-                State::Stalled => (ServePhase::Stalled, None),
-                State::Done => (ServePhase::Done, None),
-                State::Declined(code) => (ServePhase::Declined, Some(code)),
-                State::Failed(code) => (ServePhase::Failed, Some(code)),
-            };
-            let done = if r.state == State::Done {
-                offer.total
-            } else {
-                r.done_bytes(&offer.entries)
-            };
-            ReceiverView {
-                peer: *peer,
-                name: name_of(*peer),
-                phase,
-                done,
-                why,
-            }
-        });
-        Some(OfferView {
-            room: self.room,
-            from: self.me,
-            offer: id,
-            mine: true,
-            name: offer.name.clone(),
-            note: offer.note.clone(),
-            entries: offer.entries.len() as u32,
-            preview: offer::preview(&offer.entries),
-            total: offer.total,
-            phase: if offer.withdrawn {
-                FetchPhase::Withdrawn
-            } else {
-                FetchPhase::Seen
-            },
-            done: 0,
-            dir: None,
-            why: None,
-            receivers: receivers.collect(),
-            traffic,
-            can: if offer.withdrawn {
-                Vec::new()
-            } else {
-                vec![OfferAction::Withdraw]
-            },
-        })
-    }
-
-    fn announce(&mut self, id: OfferId, peer: PeerId) -> Vec<ServeOut> {
-        let Some(offer) = self.offers.get_mut(&id) else {
-            return Vec::new();
-        };
-        let meant = offer.to.is_empty() || offer.to.contains(&peer);
-        if offer.withdrawn || !meant {
-            return Vec::new();
-        }
-        let r = offer.receivers.entry(peer).or_insert_with(Receiver::new);
-        if let State::Declined(_) = r.state {
-            return Vec::new();
-        }
-        let mut out = vec![ServeOut::Changed(id)];
-        let entries = offer.entries.len() as u32;
-        let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);
-        let announce = PeerMessage::Offer {
-            offer_id: id,
-            name,
-            entries,
-            total,
-            note,
-        };
-        out.push(ServeOut::Send(peer, announce));
-        let pages = offer::pages(id, &offer.entries, 0);
-        out.extend(pages.into_iter().map(|m| ServeOut::Send(peer, m)));
-        out
     }
 
     fn start(
@@ -669,14 +390,6 @@ pub(crate) fn bytes_of(size: u64, ranges: &RangeSet) -> u64 {
             .saturating_sub(a.saturating_mul(chunk))
     };
     ranges.ranges().iter().map(bytes).sum()
-}
-
-fn overlap(size: u64, known: &RangeSet, ranges: &RangeSet) -> u64 {
-    let mut fresh = ranges.clone();
-    for &(a, b) in known.ranges() {
-        fresh.remove(a, b);
-    }
-    bytes_of(size, ranges) - bytes_of(size, &fresh)
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 use super::*;
+use crate::input::FetchNews;
+use crate::record::Put;
 use crate::testing::World;
+use kith_api::FetchPhase;
+use kith_api::OfferView;
 
 const ROOM: RoomId = RoomId([1; 16]);
 const BOB: PeerId = PeerId([3; 16]);
@@ -248,7 +252,7 @@ fn it_says_what_it_has_before_it_accepts() {
     assert_eq!(haves(&out), [(0, set(&[(0, 4)]))]);
 
     // What the disk has lost is not claimed.
-    let mut r = Receiver::new(&[saved.clone()]);
+    let mut r = Receiver::new(std::slice::from_ref(&saved));
     r.accept();
     r.news(FetchNews::Prepared {
         roots: vec![],

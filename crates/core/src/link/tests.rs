@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{World, config};
+use kith_protocol::sdp;
 
 const ROOM: RoomId = RoomId([1; 16]);
 const BOB: PeerId = PeerId([2; 16]);

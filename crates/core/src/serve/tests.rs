@@ -1,5 +1,10 @@
 use super::*;
+use crate::input::NewOffer;
+use crate::input::ServeNews;
 use crate::testing::World;
+use kith_api::FetchPhase;
+use kith_api::OfferView;
+use kith_api::ServePhase;
 
 const ROOM: RoomId = RoomId([1; 16]);
 const ME: PeerId = PeerId([2; 16]);

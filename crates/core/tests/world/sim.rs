@@ -1,25 +1,23 @@
 //! The world: who is in it, what is on its way, and the one loop that moves time.
 
+mod commands;
+mod faults;
+mod links;
+mod workers;
+
 use std::collections::BTreeMap;
 
-use kith_api::LinkPhase;
-use kith_core::effect::{FetchEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect};
-use kith_core::input::{
-    Command, CommandResult, FetchNews, IceState, LinkNews, NewOffer, Reply, ReqId, ServeKey,
-    ServeNews, SessionNews,
-};
+use kith_core::effect::{SealEffect, SessionEffect};
+use kith_core::input::{Command, IceState, LinkNews, ReqId, ServeKey, SessionNews};
 use kith_core::record::FetchKey;
 use kith_core::{Effect, Input, Mono, Now};
 use kith_protocol::invite::ServerAddr;
-use kith_protocol::peer::Entry;
-use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, LeftWhy};
-use kith_protocol::{Code, Invite, LinkId, OfferId, PeerId, RoomId, Sid, frame};
+use kith_protocol::{Code, Invite, LinkId, PeerId, RoomId, Sid};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::files::{Fetching, Serving, Step, digest};
-use crate::net::{End, Net, Packet, candidate, describe, generation};
+use crate::net::{End, Net, Packet};
 use crate::node::{Node, Process};
 use crate::seal::Seal;
 use crate::server::Server;
@@ -116,184 +114,6 @@ impl World {
         }
     }
 
-    /// Ends a process without a word.
-    pub fn crash(&mut self, n: usize) {
-        self.nodes[n].process = None;
-        self.net.ends.retain(|(_, node), _| *node != n);
-        for sid in self.server.of(n) {
-            self.send(n, SERVER, Event::Hangup(sid));
-        }
-    }
-
-    /// A command; its reply comes in [`World::reply`].
-    pub fn command(&mut self, n: usize, command: Command) -> ReqId {
-        self.req += 1;
-        let req = self.req;
-        self.input(n, Input::Command(req, command));
-        req
-    }
-
-    /// The answer, if it has come.
-    pub fn reply(&self, n: usize, req: ReqId) -> Option<&CommandResult> {
-        self.process(n).replies.get(&req)
-    }
-
-    /// Enters the room.
-    pub fn join(&mut self, n: usize) {
-        let invite = self.invite.clone();
-        self.command(n, Command::Join(invite));
-    }
-
-    /// Writes a message.
-    pub fn say(&mut self, n: usize, text: impl Into<String>) -> ReqId {
-        self.command(n, Command::SendText(self.room, text.into()))
-    }
-
-    /// Offers files of these sizes to everybody.
-    pub fn offer(&mut self, n: usize, sizes: &[u64]) -> OfferId {
-        let entries: Vec<Entry> = sizes
-            .iter()
-            .enumerate()
-            .map(|(i, size)| file(i, *size))
-            .collect();
-        let tokens = |size: &u64| {
-            (0..frame::chunks(*size))
-                .map(|_| self.rng.next_u64())
-                .collect()
-        };
-        let source: Vec<Vec<u64>> = sizes.iter().map(tokens).collect();
-        let new = NewOffer {
-            room: self.room,
-            to: vec![],
-            name: "files".into(),
-            note: None,
-            entries,
-        };
-        let req = self.command(n, Command::Offer(new));
-        let Some(Ok(Reply::Offered(id))) = self.reply(n, req).cloned() else {
-            panic!()
-        };
-        self.nodes[n].sources.insert(id, source);
-        id
-    }
-
-    /// Fetches an offer into the folder `down`.
-    pub fn accept(&mut self, n: usize, from: usize, offer: OfferId) {
-        let key = self.key(from, offer);
-        let req = self.command(n, Command::Accept(key, "down".into()));
-        assert_eq!(self.reply(n, req), Some(&Ok(Reply::Done)));
-    }
-
-    /// Names a fetch.
-    pub fn key(&self, from: usize, offer: OfferId) -> FetchKey {
-        FetchKey {
-            room: self.room,
-            from: self.nodes[from].peer(),
-            offer,
-        }
-    }
-
-    /// Whether what was fetched is what was offered.
-    pub fn same_files(&self, n: usize, from: usize, offer: OfferId) -> bool {
-        let source = &self.nodes[from].sources[&offer];
-        let file = |i: usize| ("down".to_string(), file(i, 0).path);
-        source
-            .iter()
-            .enumerate()
-            .all(|(i, s)| self.nodes[n].disk.files.get(&file(i)) == Some(s))
-    }
-
-    /// How `n` shows the offer of `from`.
-    pub fn offer_view(&self, n: usize, from: usize, id: OfferId) -> Option<&kith_api::OfferView> {
-        self.process(n)
-            .fold
-            .offer(self.room, self.nodes[from].peer(), id)
-    }
-
-    /// Texts of `author` as `n` shows them, in order.
-    pub fn texts(&self, n: usize, author: usize) -> Vec<String> {
-        let author = self.nodes[author].peer();
-        let shown = self
-            .process(n)
-            .fold
-            .messages
-            .iter()
-            .filter(|m| m.author == author);
-        shown.map(|m| m.text.clone()).collect()
-    }
-
-    /// How `n` shows its connection with `other`.
-    pub fn phase(&self, n: usize, other: usize) -> Option<LinkPhase> {
-        let peer = self.nodes[other].peer();
-        Some(
-            self.nodes[n]
-                .process
-                .as_ref()?
-                .fold
-                .person(self.room, peer)?
-                .link,
-        )
-    }
-
-    /// Whether everybody who runs sees everybody else connected.
-    pub fn all_connected(&self) -> bool {
-        let up: Vec<usize> = (0..self.nodes.len())
-            .filter(|n| self.nodes[*n].process.is_some())
-            .collect();
-        let seen = |a: usize, b: usize| self.phase(a, b) == Some(LinkPhase::Connected);
-        up.iter().all(|a| up.iter().all(|b| a == b || seen(*a, *b)))
-    }
-
-    /// The link that `n` has with `other`.
-    pub fn link(&self, n: usize, other: usize) -> Option<LinkId> {
-        let peer = self.nodes[other].peer();
-        self.net
-            .ends
-            .iter()
-            .find(|((_, node), e)| *node == n && e.peer == peer)
-            .map(|((l, _), _)| *l)
-    }
-
-    /// Nothing travels between two nodes any more.
-    pub fn cut(&mut self, a: usize, b: usize) {
-        self.net.cut.insert((a.min(b), a.max(b)));
-    }
-
-    /// It does again, over the old path or the one that is being negotiated.
-    pub fn heal(&mut self, a: usize, b: usize) {
-        self.net.cut.remove(&(a.min(b), a.max(b)));
-        for link in self.net.of(a) {
-            if self.net.other(link, a) == Some(b) {
-                self.settle(link);
-                self.flush(link, a);
-                self.flush(link, b);
-            }
-        }
-    }
-
-    /// A node's addresses change: old paths are dead until ICE restarts.
-    pub fn move_to_another_network(&mut self, n: usize, told: bool) {
-        for link in self.net.of(n) {
-            self.net.paths.remove(&link);
-        }
-        if told {
-            self.input(n, Input::AddressesChanged);
-        }
-    }
-
-    /// The room server goes away.
-    pub fn server_down(&mut self) {
-        for (node, sid) in self.server.crash() {
-            let news = SessionNews::Closed(Code::ServerUnreachable);
-            self.to_node(SERVER, node, Input::Session(self.room, sid, news));
-        }
-    }
-
-    /// The room server is back.
-    pub fn server_up(&mut self) {
-        self.server.down = false;
-    }
-
     /// Lets time pass until `what` holds; fails after `ms`.
     pub fn until(&mut self, what: &str, ms: u64, holds: impl Fn(&World) -> bool) {
         let end = self.now + ms;
@@ -377,7 +197,7 @@ impl World {
                 } else {
                     SessionNews::Connected
                 };
-                self.to_node(SERVER, n, Input::Session(room, sid, news));
+                self.inform(SERVER, n, Input::Session(room, sid, news));
             }
             Event::ToServer(sid, message) if self.server.knows(sid) => {
                 let tell = self.server.message(sid, message);
@@ -500,7 +320,7 @@ impl World {
                     .entry((room, me, them))
                     .or_insert_with(|| Seal::new(me, them, hello));
                 for news in seal.apply(effect, random) {
-                    self.to_node(
+                    self.inform(
                         n,
                         n,
                         Input::Seal {
@@ -529,387 +349,20 @@ impl World {
             } => {
                 let peer = self.nodes[n].peer();
                 let page = self.nodes[n].store.page(room, peer, from, max);
-                self.to_node(n, n, Input::ChatLoaded(job, page));
+                self.inform(n, n, Input::ChatLoaded(job, page));
             }
             Effect::Reply(..) | Effect::Event(_) => {}
         }
     }
 
-    fn link_effect(
-        &mut self,
-        n: usize,
-        room: RoomId,
-        peer: PeerId,
-        link: LinkId,
-        effect: LinkEffect,
-    ) {
-        let fp = self.process(n).config.fp;
-        if let LinkEffect::Open { offerer, .. } = effect {
-            let old = self
-                .net
-                .ends
-                .iter()
-                .any(|((_, m), e)| *m == n && e.peer == peer);
-            assert!(
-                !old,
-                "seed {}: a second link with the same person",
-                self.seed
-            );
-            let (out, remote, candidates) = (Default::default(), None, 0);
-            let end = End {
-                room,
-                peer,
-                offerer,
-                local: 0,
-                remote,
-                candidates,
-                open: false,
-                out,
-            };
-            self.net.ends.insert((link, n), end);
-            return;
-        }
-        let Some(end) = self.net.ends.get_mut(&(link, n)) else {
-            return;
-        };
-        match effect {
-            LinkEffect::Open { .. } => {}
-            LinkEffect::Offer { restart } => {
-                assert!(end.offerer && restart == (end.local > 0));
-                (end.local, end.remote, end.candidates) = (end.local + 1, None, 0);
-                self.describe(n, link, &fp);
-            }
-            LinkEffect::AcceptOffer(sdp) => {
-                assert!(!end.offerer);
-                (end.local, end.remote, end.candidates) =
-                    (generation(&sdp), Some(generation(&sdp)), 0);
-                self.describe(n, link, &fp);
-            }
-            LinkEffect::AcceptAnswer(sdp) => {
-                end.remote = Some(generation(&sdp));
-                self.settle(link);
-            }
-            LinkEffect::AddCandidate(_) => {
-                assert!(end.remote.is_some(), "a candidate before the description");
-                end.candidates += 1;
-                assert!(end.candidates <= 64);
-                self.settle(link);
-            }
-            LinkEffect::Send(m) => self.push(n, link, Packet::Message(m)),
-            LinkEffect::Beat(b) => {
-                if self.net.flows(link, n).is_some() {
-                    self.push(n, link, Packet::Beat(b));
-                }
-            }
-            LinkEffect::Ack {
-                transfer,
-                entry,
-                ranges,
-            } => {
-                self.push(
-                    n,
-                    link,
-                    Packet::Ack {
-                        transfer,
-                        entry,
-                        ranges,
-                    },
-                );
-            }
-            LinkEffect::Close => {
-                let other = self.net.flows(link, n);
-                self.net.ends.remove(&(link, n));
-                if let Some(other) = other {
-                    let news = LinkNews::Broken(Code::LinkLost);
-                    let peer = self.nodes[n].peer();
-                    self.to_node(
-                        n,
-                        other,
-                        Input::Link {
-                            room,
-                            peer,
-                            link,
-                            news,
-                        },
-                    );
-                }
-            }
-        }
-    }
-
-    /// Our description and one candidate are ready.
-    fn describe(&mut self, n: usize, link: LinkId, fp: &kith_protocol::ids::Digest) {
-        let local = self.net.ends[&(link, n)].local;
-        // A candidate may be found before the description is ready.
-        let mut news = [
-            LinkNews::LocalSdp(describe(fp, local)),
-            LinkNews::LocalCandidate(candidate()),
-        ];
-        if self.random(2) == 0 {
-            news.swap(0, 1);
-        }
-        for news in news {
-            self.link_news(n, link, news);
-        }
-        self.put(15_000, Event::NoPath(link, local));
-    }
-
-    /// Tells both ends where a path was found.
-    fn settle(&mut self, link: LinkId) {
-        for n in self.net.connect(link).into_iter().flatten() {
-            self.link_news(n, link, LinkNews::Ice(IceState::Checking));
-            self.link_news(n, link, LinkNews::Ice(IceState::Connected));
-            self.link_news(n, link, LinkNews::Route(kith_api::Route::Lan));
-            let end = self
-                .net
-                .ends
-                .get_mut(&(link, n))
-                .expect("both ends are there");
-            if !std::mem::replace(&mut end.open, true) {
-                self.link_news(n, link, LinkNews::ChannelsOpen);
-            }
-            self.flush(link, n);
-        }
-    }
-
-    fn push(&mut self, n: usize, link: LinkId, packet: Packet) {
-        if let Some(end) = self.net.ends.get_mut(&(link, n)) {
-            end.out.push_back(packet);
-        }
-        self.flush(link, n);
-    }
-
-    fn flush(&mut self, link: LinkId, n: usize) {
-        let Some(other) = self.net.flows(link, n) else {
-            return;
-        };
-        let Some(end) = self.net.ends.get_mut(&(link, n)) else {
-            return;
-        };
-        for packet in std::mem::take(&mut end.out) {
-            self.said += 1;
-            let life = self.nodes[other].life;
-            self.send(n, other, Event::Deliver(other, life, link, packet));
-        }
-    }
-
-    fn arrive(&mut self, n: usize, link: LinkId, packet: Packet) {
-        let news = match packet {
-            Packet::Message(m) => {
-                // What is sent is also what can be parsed.
-                let m = kith_protocol::peer::PeerMessage::parse(&m.to_bytes())
-                    .expect("peers send what is allowed");
-                LinkNews::Message(Box::new(m))
-            }
-            Packet::Beat(b) => LinkNews::Beat(b),
-            Packet::Ack {
-                transfer,
-                entry,
-                ranges,
-            } => LinkNews::Ack {
-                transfer,
-                entry,
-                ranges,
-            },
-            Packet::Chunk {
-                transfer,
-                entry,
-                index,
-                token,
-                intact,
-            } => {
-                self.chunk(n, link, transfer, (entry, index, token, intact));
-                LinkNews::Heard
-            }
-        };
-        if let Some(end) = self.net.ends.get(&(link, n)) {
-            let (room, peer) = (end.room, end.peer);
-            self.input(
-                n,
-                Input::Link {
-                    room,
-                    peer,
-                    link,
-                    news,
-                },
-            );
-        }
-    }
-
-    fn chunk(&mut self, n: usize, link: LinkId, transfer: u32, c: (u32, u64, u64, bool)) {
-        let node = &mut self.nodes[n];
-        let Some(p) = node.process.as_mut() else {
-            return;
-        };
-        let mine = |f: &&mut Fetching| f.attached == Some((link, transfer));
-        let Some(f) = p.fetching.values_mut().find(mine) else {
-            return;
-        };
-        let (key, run) = (f.record.key, f.run);
-        let news = f.chunk(c.0, c.1, c.2, c.3, &node.disk);
-        let sync = !std::mem::replace(&mut f.syncing, true);
-        self.fetch_news(n, key, run, news);
-        if sync {
-            let life = self.nodes[n].life;
-            self.put(3, Event::Sync(n, life, key, run));
-        }
-    }
-
-    fn serve_effect(&mut self, n: usize, key: ServeKey, run: u32, effect: ServeEffect) {
-        let life = self.nodes[n].life;
-        let Some(p) = self.nodes[n].process.as_mut() else {
-            return;
-        };
-        match effect {
-            ServeEffect::Start {
-                link,
-                transfer,
-                entries,
-                done,
-                have,
-            } => {
-                let serving = Serving::new((run, link, transfer), &entries, &done, &have);
-                p.serving.insert(key, serving);
-                self.put(1, Event::Serve(n, life, key, run));
-            }
-            ServeEffect::Want { entry, ranges } => {
-                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
-                    let idle = s.steps.is_empty();
-                    s.want(entry, &ranges);
-                    if idle {
-                        self.put(1, Event::Serve(n, life, key, run));
-                    }
-                }
-            }
-            ServeEffect::Stop => {
-                if p.serving.get(&key).is_some_and(|s| s.run == run) {
-                    p.serving.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// A worker takes its next step.
-    fn serve(&mut self, n: usize, key: ServeKey, run: u32) {
-        let Some(p) = self.nodes[n].process.as_mut() else {
-            return;
-        };
-        let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) else {
-            return;
-        };
-        let (link, transfer) = (s.link, s.transfer);
-        let Some(step) = s.steps.pop_front() else {
-            return;
-        };
-        let source = &self.nodes[n].sources[&key.offer];
-        let news = match step {
-            Step::Chunk(entry, index) => {
-                let token = source[entry as usize][index as usize];
-                let intact = self.corrupt == 0;
-                self.corrupt = self.corrupt.saturating_sub(1);
-                self.push(
-                    n,
-                    link,
-                    Packet::Chunk {
-                        transfer,
-                        entry,
-                        index,
-                        token,
-                        intact,
-                    },
-                );
-                let mut ranges = RangeSet::new();
-                ranges.insert(index, index + 1);
-                ServeNews::Sent { entry, ranges }
-            }
-            Step::Read(entry) => ServeNews::EntryRead {
-                entry,
-                sha256: digest(&source[entry as usize]),
-            },
-        };
-        self.input(n, Input::Serve(key, run, news));
-        let life = self.nodes[n].life;
-        self.put(1, Event::Serve(n, life, key, run));
-    }
-
-    fn fetch_effect(&mut self, n: usize, key: FetchKey, run: u32, effect: FetchEffect) {
-        let node = &mut self.nodes[n];
-        let Some(p) = node.process.as_mut() else {
-            return;
-        };
-        let news = match effect {
-            FetchEffect::Prepare {
-                record,
-                ranges,
-                done,
-            } => {
-                let (f, news) = Fetching::prepare(run, record, &ranges, &done, &node.disk);
-                p.fetching.insert(key, f);
-                vec![news]
-            }
-            FetchEffect::Attach { link, transfer } => {
-                let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) else {
-                    return;
-                };
-                f.attached = Some((link, transfer));
-                f.empties(&mut node.disk)
-            }
-            FetchEffect::Expect { entry, sha256 } => {
-                let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) else {
-                    return;
-                };
-                f.expect(entry, sha256);
-                if !std::mem::replace(&mut f.syncing, true) {
-                    let life = node.life;
-                    self.put(3, Event::Sync(n, life, key, run));
-                }
-                return;
-            }
-            FetchEffect::Stop { discard } => {
-                if let Some(f) = p.fetching.get(&key).filter(|f| f.run == run) {
-                    let tag = f.record.tag.clone();
-                    p.fetching.remove(&key);
-                    if discard {
-                        node.disk.parts.retain(|(t, _), _| *t != tag);
-                    }
-                }
-                return;
-            }
-        };
-        self.fetch_news(n, key, run, news);
-    }
-
-    fn fetch_news(&mut self, n: usize, key: FetchKey, run: u32, news: Vec<FetchNews>) {
-        for news in news {
-            self.to_node(n, n, Input::Fetch(key, run, news));
-        }
-    }
-
-    fn link_news(&mut self, n: usize, link: LinkId, news: LinkNews) {
-        let Some(end) = self.net.ends.get(&(link, n)) else {
-            return;
-        };
-        let (room, peer) = (end.room, end.peer);
-        self.to_node(
-            n,
-            n,
-            Input::Link {
-                room,
-                peer,
-                link,
-                news,
-            },
-        );
-    }
-
     fn tell(&mut self, tell: Vec<(usize, Sid, kith_protocol::room::ServerMessage)>) {
         for (n, sid, message) in tell {
             let input = Input::Session(self.room, sid, SessionNews::Message(message));
-            self.to_node(SERVER, n, input);
+            self.inform(SERVER, n, input);
         }
     }
 
-    fn to_node(&mut self, from: usize, n: usize, input: Input) {
+    fn inform(&mut self, from: usize, n: usize, input: Input) {
         let life = self.nodes[n].life;
         self.send(from, n, Event::Input(n, life, input));
     }
@@ -931,16 +384,5 @@ impl World {
     fn put(&mut self, after: u64, event: Event) {
         self.order += 1;
         self.queue.insert((self.now + after, self.order), event);
-    }
-}
-
-fn file(i: usize, size: u64) -> Entry {
-    Entry {
-        path: format!("f{i}"),
-        size,
-        mode: 0o644,
-        mtime: 0,
-        mtime_ns: 0,
-        dir: false,
     }
 }
