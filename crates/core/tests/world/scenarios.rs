@@ -2,6 +2,8 @@
 
 use kith_api::{FetchPhase, LinkPhase, Presence, ServePhase, SessionPhase};
 use kith_core::Input;
+use kith_core::input::LinkNews;
+use kith_protocol::Code;
 
 use crate::sim::World;
 
@@ -342,6 +344,161 @@ fn a_full_store_refuses_and_recovers() {
     w.say(0, "and now");
     w.until("all arrive", 10_000, |w| w.texts(1, 0).len() == 21);
     assert!(w.texts(0, 1).is_empty());
+}
+
+#[test]
+fn a_server_that_garbles_cannot_keep_two_apart_once_it_stops() {
+    for seed in seeds(30) {
+        let mut w = World::new(seed);
+        w.server.hostile = true;
+        for name in ["ada", "bob", "cy"] {
+            let n = w.add(name);
+            w.join(n);
+            w.say(n, name);
+        }
+        w.pass(60_000);
+        w.server.hostile = false;
+        w.until("all connected", 120_000, World::all_connected);
+        w.until("all messages", 10_000, |w| {
+            (0..3).all(|a| (0..3).all(|b| w.texts(a, b).len() == 1))
+        });
+    }
+}
+
+#[test]
+fn a_server_that_garbles_touches_no_open_link() {
+    let mut w = World::with(1, &["ada", "bob"]);
+    let link = w.link(0, 1);
+    w.server.hostile = true;
+    w.server_down();
+    w.server_up();
+    for _ in 0..100 {
+        w.pass(1_000);
+        assert!(w.all_connected());
+    }
+    assert_eq!(w.link(0, 1), link);
+}
+
+#[test]
+fn a_link_that_only_one_side_still_has_is_replaced() {
+    for seed in seeds(20) {
+        let mut w = World::with(seed, &["ada", "bob"]);
+        let (old, loser) = (w.link(0, 1), (seed % 2) as usize);
+        w.server_down();
+        w.cut(0, 1);
+        let (room, peer, link) = (w.room, w.nodes[1 - loser].peer(), old.unwrap());
+        let news = LinkNews::Broken(Code::LinkLost);
+        w.input(
+            loser,
+            Input::Link {
+                room,
+                peer,
+                link,
+                news,
+            },
+        );
+        assert_eq!(w.link(loser, 1 - loser), None);
+        w.heal(0, 1);
+        w.server_up();
+        w.until("one new link", 60_000, |w| {
+            w.all_connected() && w.link(0, 1) == w.link(1, 0) && w.link(0, 1) != old
+        });
+    }
+}
+
+#[test]
+fn a_world_at_peace_is_quiet() {
+    let mut w = World::with(1, &["ada", "bob", "cy"]);
+    w.say(0, "hello");
+    w.pass(5_000);
+    let revs = |w: &World| {
+        (0..3)
+            .map(|n| w.process(n).engine.snapshot().rev)
+            .collect::<Vec<_>>()
+    };
+    let (before, packets) = (revs(&w), w.said);
+    w.pass(600_000);
+    assert_eq!(revs(&w), before, "nothing changes");
+    let beats = 600_000 / 1_500 * 6 + 6;
+    assert!(
+        w.said - packets <= beats,
+        "nothing but beats: {}",
+        w.said - packets
+    );
+}
+
+#[test]
+fn slow_stores_lose_nothing() {
+    for seed in seeds(10) {
+        let mut w = World::with(seed, &["ada", "bob"]);
+        w.store_delay = 400;
+        let id = w.offer(0, &[300 * CHUNK, 1, 40 * CHUNK]);
+        for text in texts(100) {
+            w.say(0, text.clone());
+            w.say(1, text);
+        }
+        w.until("seen", 5_000, |w| phase(w, id) == Some(FetchPhase::Offered));
+        w.accept(1, 0, id);
+        w.pass(200);
+        w.move_to_another_network(0, true);
+        w.until("done", 120_000, |w| phase(w, id) == Some(FetchPhase::Done));
+        assert!(w.same_files(1, 0, id));
+        w.until("all texts", 60_000, |w| {
+            w.texts(0, 1) == texts(100) && w.texts(1, 0) == texts(100)
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_lost_its_store_gets_the_whole_log_again() {
+    let mut w = World::with(1, &["ada", "bob"]);
+    for text in texts(700) {
+        w.say(0, text);
+        w.pass(2);
+    }
+    w.until("all there", 10_000, |w| w.texts(1, 0).len() == 700);
+    w.crash(1);
+    w.nodes[1].store = Default::default();
+    w.start(1);
+    w.join(1);
+    w.until("all there again", 60_000, |w| w.texts(1, 0) == texts(700));
+}
+
+#[test]
+fn one_offer_serves_two() {
+    let mut w = World::with(1, &["ada", "bob", "cy"]);
+    let id = w.offer(0, &[50 * CHUNK]);
+    w.pass(500);
+    w.accept(1, 0, id);
+    w.accept(2, 0, id);
+    let done = |w: &World, n| {
+        w.offer_view(n, 0, id)
+            .is_some_and(|o| o.phase == FetchPhase::Done)
+    };
+    w.until("both have it", 30_000, |w| done(w, 1) && done(w, 2));
+    assert!(w.same_files(1, 0, id) && w.same_files(2, 0, id));
+}
+
+#[test]
+fn a_receiver_that_starts_over_elsewhere_gets_everything() {
+    let mut w = World::with(1, &["ada", "bob"]);
+    let id = w.offer(0, &[50 * CHUNK, 7]);
+    w.pass(500);
+    w.accept(1, 0, id);
+    w.until("done", 30_000, |w| phase(w, id) == Some(FetchPhase::Done));
+    w.crash(1);
+    w.nodes[1].store = Default::default();
+    w.nodes[1].disk = Default::default();
+    w.start(1);
+    w.join(1);
+    w.until("offered again", 60_000, |w| {
+        phase(w, id) == Some(FetchPhase::Offered)
+    });
+    w.accept(1, 0, id);
+    w.until("done again", 30_000, |w| {
+        phase(w, id) == Some(FetchPhase::Done)
+    });
+    assert!(w.same_files(1, 0, id));
 }
 
 fn phase(w: &World, id: kith_protocol::OfferId) -> Option<FetchPhase> {

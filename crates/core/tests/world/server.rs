@@ -20,6 +20,10 @@ pub struct Server {
     conns: BTreeMap<Sid, Conn>,
     /// Nobody can dial while it is down.
     pub down: bool,
+    /// It loses, doubles and garbles signals.
+    pub hostile: bool,
+    /// Counts signals, so that mischief is the same for the same seed.
+    signals: u64,
 }
 
 type Tell = Vec<(usize, Sid, ServerMessage)>;
@@ -124,7 +128,22 @@ impl Server {
             ClientMessage::Leave {} => self.closed(sid, LeftWhy::Left),
             ClientMessage::Signal { to, body } => match self.conns.get(&to) {
                 Some(c) if c.joined => {
-                    vec![(c.node, to, ServerMessage::Signal { from: sid, body })]
+                    self.signals += 1;
+                    let tell = |body| (c.node, to, ServerMessage::Signal { from: sid, body });
+                    match self.signals * 7919 % 11 {
+                        0 | 1 if self.hostile => vec![],
+                        2 if self.hostile => vec![tell(body.clone()), tell(body)],
+                        3 if self.hostile => vec![tell(vec![1, 2, 3, 4, 5, 6].into()), tell(body)],
+                        4 if self.hostile => {
+                            let mut bytes = body.0.to_vec();
+                            if let Some(last) = bytes.last_mut() {
+                                *last ^= 1;
+                            }
+                            bytes.truncate(bytes.len() / 2 + 1);
+                            vec![tell(bytes.into())]
+                        }
+                        _ => vec![tell(body)],
+                    }
                 }
                 _ => {
                     let (code, about) = (Code::NoSuchMember, Some(to));

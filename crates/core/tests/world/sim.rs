@@ -24,6 +24,7 @@ use crate::server::Server;
 
 const UNIX: u64 = 1_700_000_000_000;
 const SERVER: usize = usize::MAX;
+const STORE: usize = 1_000;
 
 /// Something on its way.
 enum Event {
@@ -55,6 +56,8 @@ pub struct World {
     pub room: RoomId,
     /// Milliseconds that any message takes, at most.
     pub delay: u64,
+    /// Milliseconds that the store takes, at most.
+    pub store_delay: u64,
     /// How many of the next chunks arrive damaged.
     pub corrupt: u32,
     /// Every message any link carried: `(from, to, message)`.
@@ -80,6 +83,7 @@ impl World {
             room: invite.keys().room_id(),
             invite,
             delay: 1,
+            store_delay: 0,
             corrupt: 0,
             said: 0,
             req: 0,
@@ -340,7 +344,10 @@ impl World {
             } => self.link_effect(n, room, peer, link, effect),
             Effect::Serve(key, run, effect) => self.serve_effect(n, key, run, effect),
             Effect::Fetch(key, run, effect) => self.fetch_effect(n, key, run, effect),
-            Effect::Store(job, puts) => self.send(n, n, Event::Stored(n, life, job, puts)),
+            Effect::Store(job, puts) => {
+                let delay = self.random(self.store_delay + 1);
+                self.send_after(delay, n, STORE + n, Event::Stored(n, life, job, puts));
+            }
             Effect::LoadChat {
                 job,
                 room,
@@ -374,6 +381,10 @@ impl World {
         } else {
             1 + self.random(self.delay)
         };
+        self.send_after(delay, from, to, event);
+    }
+
+    fn send_after(&mut self, delay: u64, from: usize, to: usize, event: Event) {
         let last = self.last.entry((from, to)).or_default();
         let at = (self.now + delay).max(*last);
         *last = at;
