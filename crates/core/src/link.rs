@@ -35,6 +35,8 @@ pub const BEAT_EVERY: Duration = Duration::from_millis(1500);
 pub const SILENT: Duration = Duration::from_millis(4500);
 /// A link not heard for this long looks for another path.
 pub const QUIET: Duration = Duration::from_secs(8);
+/// What is heard so soon after a path was lost may have been on its way before.
+pub const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// ICE restarts follow each other this far apart.
 pub const RESTART_EVERY: Duration = Duration::from_secs(8);
 /// A restart that the other side asks for is heard no sooner than this after the last one.
@@ -421,7 +423,9 @@ impl Link {
     fn on_heard(&mut self, ctx: &Ctx<'_>) -> Vec<LinkOut> {
         self.heard = ctx.now.mono;
         let mut changed = std::mem::take(&mut self.silent);
-        if let Phase::Recovering { .. } = self.phase {
+        if let Phase::Recovering { since, .. } = self.phase
+            && self.heard.since(since) >= IN_FLIGHT
+        {
             // Whatever ICE thinks of it: a path that carries something is a path.
             self.transition(Phase::Open);
             changed = true;

@@ -36,6 +36,10 @@ pub const RELINK_FIRST: Duration = Duration::from_secs(2);
 /// … up to this.
 pub const RELINK_LAST: Duration = Duration::from_secs(60);
 
+/// A person may have us make so many new links at once …
+pub const LINKS_MOST: u32 = 10;
+/// … and another one after each of these.
+pub const LINK_EVERY: Duration = Duration::from_secs(3);
 /// People of one room that are remembered until it is left.
 pub const MAX_PEOPLE: usize = 1024;
 
@@ -71,6 +75,9 @@ struct Person {
     /// When to try a link again, and how often that was done.
     relink: Option<Mono>,
     failures: u32,
+    /// New links that it may still have us make, as of when; each costs sockets and a handshake.
+    links_left: u32,
+    links_at: Mono,
 }
 
 /// What front ends must be told.
@@ -292,6 +299,7 @@ impl Room {
 
     /// The machine's addresses changed: every link looks for a new path at once.
     pub fn on_addresses_changed(&mut self, ctx: &mut Ctx<'_>) {
+        self.session.on_addresses_changed(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
             let link = self.people.get_mut(&peer).and_then(|p| p.link.as_mut());
             let out = link.map_or_else(Vec::new, |l| l.restart(ctx));
@@ -358,6 +366,21 @@ impl Person {
             why: None,
             relink: None,
             failures: 0,
+            links_left: LINKS_MOST,
+            links_at: Mono::default(),
         }
+    }
+
+    /// Whether the person may have us make a new link now.
+    fn may_have_link(&mut self, now: Mono) -> bool {
+        let earned = now.since(self.links_at).as_millis() / LINK_EVERY.as_millis();
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.links_left = self.links_left.saturating_add(earned).min(LINKS_MOST);
+            self.links_at = now;
+        }
+        let may = self.links_left > 0;
+        self.links_left = self.links_left.saturating_sub(1);
+        may
     }
 }

@@ -25,6 +25,8 @@ pub const GREET_TIMEOUT: Duration = Duration::from_secs(10);
 pub const QUIET: Duration = Duration::from_secs(15);
 /// … and take the server for dead after this much.
 pub const DEAD: Duration = Duration::from_secs(35);
+/// After our addresses changed, the server must answer within this.
+pub const PROBE: Duration = Duration::from_secs(3);
 /// Retry delays are drawn from zero to this, doubled each time …
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// … up to this.
@@ -61,6 +63,8 @@ enum State {
         since: Mono,
         heard: Mono,
         pinged: Option<Mono>,
+        /// Our addresses changed then, and the server has not been heard since.
+        suspect: Option<Mono>,
         ice: Vec<IceServer>,
     },
     Waiting {
@@ -201,6 +205,22 @@ impl Session {
         }
     }
 
+    /// The machine's addresses changed: the connection may be dead without anybody saying so, and
+    /// a server that was out of reach may be within it.
+    pub fn on_addresses_changed(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        match &mut self.state {
+            State::Joined { sid, suspect, .. } => {
+                let sid = *sid;
+                suspect.get_or_insert(now);
+                let ping = ClientMessage::Ping { t: now.0 };
+                self.effect(ctx, sid, SessionEffect::Send(ping));
+            }
+            State::Waiting { until } => *until = (*until).min(now + BACKOFF_FLOOR),
+            State::Offline | State::Dialing { .. } | State::Greeting { .. } | State::Refused => {}
+        }
+    }
+
     /// Acts on time.
     pub fn on_time(&mut self, ctx: &mut Ctx<'_>) -> Option<SessionOut> {
         let now = ctx.now.mono;
@@ -219,10 +239,14 @@ impl Session {
                 self.lost(Code::ServerUnreachable, ctx)
             }
             State::Joined {
-                sid, heard, pinged, ..
+                sid,
+                heard,
+                pinged,
+                suspect,
+                ..
             } => {
                 let sid = *sid;
-                if now.since(*heard) >= DEAD {
+                if now.since(*heard) >= DEAD || suspect.is_some_and(|s| now.since(s) >= PROBE) {
                     self.effect(ctx, sid, SessionEffect::Close);
                     return self.lost(Code::ServerUnreachable, ctx);
                 }
@@ -249,6 +273,12 @@ impl Session {
                 at: *since + GREET_TIMEOUT,
                 why: "greet",
             }),
+            State::Joined {
+                suspect: Some(at), ..
+            } => Some(Deadline {
+                at: *at + PROBE,
+                why: "server silent after a change of address",
+            }),
             State::Joined { heard, pinged, .. } => Some(match pinged {
                 None => Deadline {
                     at: *heard + QUIET,
@@ -274,9 +304,16 @@ impl Session {
         ctx: &mut Ctx<'_>,
     ) -> Option<SessionOut> {
         let greeting = matches!(self.state, State::Greeting { .. });
-        let joined = if let State::Joined { heard, pinged, .. } = &mut self.state {
+        let joined = if let State::Joined {
+            heard,
+            pinged,
+            suspect,
+            ..
+        } = &mut self.state
+        {
             *heard = ctx.now.mono;
             *pinged = None;
+            *suspect = None;
             true
         } else {
             false
@@ -299,6 +336,7 @@ impl Session {
                     since: heard,
                     heard,
                     pinged: None,
+                    suspect: None,
                     ice: ice_servers,
                 };
                 self.transition(state, None);

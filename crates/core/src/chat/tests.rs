@@ -187,3 +187,99 @@ fn empty_and_oversize_texts_are_refused() {
     }
     assert!(world.drain().is_empty());
 }
+
+#[test]
+fn a_window_counts_from_what_the_peer_says_it_has() {
+    let mut world = World::new();
+    let head = |seq| {
+        [LogHead {
+            room: ROOM,
+            author: ME,
+            seq,
+        }]
+    };
+    // It had everything once, and has lost it.
+    let mut c = Chat::new(ROOM, ME, &head(0), &[]);
+    c.on_open(BOB);
+    c.on_sync(BOB, 0, &mut world.ctx());
+    for n in 1..=200 {
+        c.write("x".into(), n, &mut world.ctx()).unwrap();
+        let [(job, _)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        c.on_stored(job, &mut world.ctx());
+        c.on_ack(BOB, n, &mut world.ctx());
+        world.drain();
+    }
+    let out = c.on_sync(BOB, 0, &mut world.ctx());
+    assert_eq!(texts(&out), (1..=WINDOW).collect::<Vec<_>>());
+    assert_eq!(texts(&c.on_ack(BOB, 1, &mut world.ctx())), [WINDOW + 1]);
+}
+
+#[test]
+fn a_peer_cannot_have_us_repeat_for_ever() {
+    let (mut world, mut c) = (World::new(), chat());
+    c.on_open(BOB);
+    c.write("x".into(), 1, &mut world.ctx()).unwrap();
+    let [(job, _)] = jobs(&mut world)[..] else {
+        panic!()
+    };
+    c.on_stored(job, &mut world.ctx());
+    let asks = (0..1_000).map(|_| texts(&c.on_sync(BOB, 0, &mut world.ctx())).len());
+    assert!(asks.sum::<usize>() <= RESTARTS as usize + 1);
+    c.on_open(BOB);
+    assert_eq!(
+        texts(&c.on_sync(BOB, 0, &mut world.ctx())),
+        [1],
+        "the next link tries again"
+    );
+}
+
+#[test]
+fn a_page_read_for_the_last_link_does_not_stop_the_next() {
+    let mut world = World::new();
+    let heads = [LogHead {
+        room: ROOM,
+        author: ME,
+        seq: 5,
+    }];
+    let mut c = Chat::new(ROOM, ME, &heads, &[]);
+    let load = |world: &mut World| {
+        let found = world.drain().into_iter().find_map(|e| match e {
+            Effect::LoadChat { job, from, .. } => Some((job, from)),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let page = |from| {
+        let text = |n| ChatRecord {
+            id: MsgId([0; 16]),
+            at: n,
+            stored: n,
+            text: "x".into(),
+        };
+        (from..=5).map(|n| (n, text(n))).collect::<Vec<_>>()
+    };
+    c.on_open(BOB);
+    c.on_sync(BOB, 4, &mut world.ctx());
+    let (job, from) = load(&mut world);
+    assert_eq!(from, 5);
+    c.on_closed(BOB);
+    c.on_open(BOB);
+    c.on_sync(BOB, 0, &mut world.ctx());
+    c.on_loaded(job, page(from), &mut world.ctx());
+    let (job, from) = load(&mut world);
+    assert_eq!(from, 1);
+    let out = c.on_loaded(job, page(from), &mut world.ctx());
+    assert_eq!(texts(&out), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_text_that_would_not_fit_on_the_way_is_refused() {
+    let (mut world, mut c) = (World::new(), chat());
+    let text = "\u{1}".repeat(limits::MAX_TEXT);
+    let refused = c.write(text, 1, &mut world.ctx());
+    assert_eq!(refused.map_err(|e| e.code), Err(Code::TooLarge));
+    c.write("é\"".repeat(limits::MAX_TEXT / 3), 2, &mut world.ctx())
+        .unwrap();
+}

@@ -49,6 +49,18 @@ impl Link {
         }
     }
 
+    /// The two have new keys: what was under way with the old ones will not be answered.
+    pub fn on_new_seal(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        let unanswered = self.offerer && !self.remote_set;
+        match self.phase {
+            Phase::Recovering { .. } => {}
+            Phase::Open if unanswered => {}
+            Phase::Signaling { .. } | Phase::Connecting { .. } | Phase::Open => return Vec::new(),
+        }
+        self.restarted = None;
+        self.restart(ctx)
+    }
+
     /// A sealed body about this link has come.
     pub fn on_sealed(&mut self, body: SealedBody, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
         match body {

@@ -579,3 +579,34 @@ fn the_route_is_shown_and_a_broken_link_is_gone() {
     let out = link.handle(LinkNews::Broken(Code::PeerProtocol), &mut world.ctx());
     assert_eq!(out, [LinkOut::Gone(Code::PeerProtocol)]);
 }
+
+#[test]
+fn what_was_in_flight_does_not_prove_a_path() {
+    let mut world = World::new();
+    let mut link = opened(&mut world, true);
+    link.restart(&mut world.ctx());
+    assert!(link.handle(LinkNews::Heard, &mut world.ctx()).is_empty());
+    assert_eq!(link.view().0, LinkPhase::Reconnecting);
+    world.now.mono = world.now.mono + IN_FLIGHT;
+    let out = link.handle(LinkNews::Heard, &mut world.ctx());
+    assert_eq!(out, [LinkOut::Changed]);
+    assert_eq!(link.view().0, LinkPhase::Connected);
+}
+
+#[test]
+fn new_keys_repeat_a_restart_that_was_lost_with_the_old_ones() {
+    let mut world = World::new();
+    let mut link = opened(&mut world, true);
+    assert!(
+        link.on_new_seal(&mut world.ctx()).is_empty(),
+        "nothing is wrong"
+    );
+    assert!(world.drain().is_empty());
+    link.restart(&mut world.ctx());
+    link.on_new_seal(&mut world.ctx());
+    assert_eq!(effects(&mut world), ["offer true", "offer true"]);
+    let mut link = opened(&mut world, false);
+    link.restart(&mut world.ctx());
+    let out = link.on_new_seal(&mut world.ctx());
+    assert!(out.contains(&LinkOut::Sealed(SealedBody::Restart { link: link.id() })));
+}

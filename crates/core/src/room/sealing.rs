@@ -142,16 +142,19 @@ impl Room {
             .as_ref()
             .filter(|l| same_session && l.is_open())
             .map(Link::id);
-        match keep {
-            Some(link) if initiator => self.sealed_to(peer, SealedBody::Keep { link }, ctx),
-            Some(_) => {}
-            None => {
-                self.drop_link(peer, None, ctx);
-                if initiator {
-                    self.new_link(peer, ctx);
-                }
+        let Some(link) = keep else {
+            self.drop_link(peer, None, ctx);
+            if initiator {
+                self.new_link(peer, ctx);
             }
+            return;
+        };
+        if initiator {
+            self.sealed_to(peer, SealedBody::Keep { link }, ctx);
         }
+        let link = self.people.get_mut(&peer).and_then(|p| p.link.as_mut());
+        let out = link.map_or_else(Vec::new, |l| l.on_new_seal(ctx));
+        self.apply_link(peer, out, ctx);
     }
 
     pub(super) fn on_sealed(
@@ -175,7 +178,7 @@ impl Room {
                 restart: false,
                 sdp,
             } if !initiator => {
-                if current == Some(link) {
+                if current == Some(link) || !person.may_have_link(ctx.now.mono) {
                     return;
                 }
                 self.drop_link(peer, None, ctx);
@@ -203,7 +206,7 @@ impl Room {
                     .link
                     .as_ref()
                     .is_some_and(|l| l.view().0 == LinkPhase::Signaling);
-                if !offering {
+                if !offering && person.may_have_link(ctx.now.mono) {
                     self.drop_link(peer, None, ctx);
                     self.new_link(peer, ctx);
                 }
@@ -227,7 +230,9 @@ impl Room {
             SealedBody::SdpOffer { restart: true, .. } | SealedBody::Restart { .. }
                 if initiator && current.is_none() =>
             {
-                self.new_link(peer, ctx);
+                if person.may_have_link(ctx.now.mono) {
+                    self.new_link(peer, ctx);
+                }
             }
             SealedBody::SdpOffer { .. }
             | SealedBody::SdpAnswer { .. }

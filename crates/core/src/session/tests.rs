@@ -172,3 +172,83 @@ fn messages_before_their_time_are_ignored() {
     }
     assert!(world.drain().is_empty());
 }
+
+#[test]
+fn after_a_change_of_address_the_server_is_asked_and_given_little_time() {
+    let mut world = World::new();
+    let (mut s, sid) = joined(&mut world);
+    world.drain();
+    s.on_addresses_changed(&mut world.ctx());
+    assert!(matches!(
+        world.pop(),
+        Some(Effect::Session(
+            _,
+            _,
+            SessionEffect::Send(ClientMessage::Ping { .. })
+        ))
+    ));
+    // It answers: all is well.
+    let pong = SessionNews::Message(ServerMessage::Pong { t: 1 });
+    s.handle(sid, pong, &keys(), &mut world.ctx());
+    world.now.mono = world.now.mono + PROBE;
+    assert_eq!(s.on_time(&mut world.ctx()), None);
+    // It does not: dial anew.
+    s.on_addresses_changed(&mut world.ctx());
+    let asked = world.now.mono;
+    world.now.mono = s.deadline().unwrap().at;
+    assert_eq!(world.now.mono.since(asked), PROBE);
+    assert_eq!(s.on_time(&mut world.ctx()), Some(SessionOut::Lost));
+    // And while waiting, a new address is a reason to try at once.
+    s.on_addresses_changed(&mut world.ctx());
+    assert!(s.deadline().unwrap().at <= world.now.mono + BACKOFF_FLOOR);
+}
+
+#[test]
+fn a_server_that_throws_us_out_at_once_is_not_dialled_in_a_loop() {
+    let mut world = World::new();
+    let (mut s, mut sid) = joined(&mut world);
+    let start = world.now.mono;
+    for _ in 0..12 {
+        let closed = SessionNews::Closed(Code::Restarting);
+        assert_eq!(
+            s.handle(sid, closed, &keys(), &mut world.ctx()),
+            Some(SessionOut::Lost)
+        );
+        world.now.mono = s.deadline().unwrap().at;
+        world.drain();
+        s.on_time(&mut world.ctx());
+        let Some(Effect::Session(_, next, SessionEffect::Dial(_))) = world.pop() else {
+            panic!()
+        };
+        sid = next;
+        s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
+        let joined = ServerMessage::Joined {
+            you: sid,
+            members: vec![],
+            room: RoomInfo {
+                locked: false,
+                capacity: 9,
+            },
+            ice_servers: vec![],
+            ice_ttl: 0,
+            token: String::new(),
+        };
+        s.handle(sid, SessionNews::Message(joined), &keys(), &mut world.ctx());
+        assert!(s.joined_sid().is_some());
+    }
+    assert!(
+        world.now.mono.since(start) > Duration::from_secs(15),
+        "the delays grow"
+    );
+    world.now.mono = world.now.mono + STEADY;
+    s.handle(
+        sid,
+        SessionNews::Closed(Code::Restarting),
+        &keys(),
+        &mut world.ctx(),
+    );
+    assert!(
+        s.deadline().unwrap().at <= world.now.mono + BACKOFF_FIRST,
+        "and start over"
+    );
+}

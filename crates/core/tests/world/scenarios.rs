@@ -171,6 +171,23 @@ fn a_new_address_mends_the_path_without_a_new_link() {
 }
 
 #[test]
+fn a_changed_address_is_mended_in_seconds_though_the_server_connection_is_dead() {
+    for seed in seeds(40) {
+        let mut w = World::with(seed, &["ada", "bob"]);
+        w.delay = 1 + seed;
+        let link = w.link(0, 1);
+        w.pass(60_000);
+        w.change_address((seed % 2) as usize);
+        w.say(0, "from elsewhere");
+        w.until("it arrives", 8_000, |w| w.texts(1, 0).len() == 1);
+        w.until("connected", 5_000, World::all_connected);
+        w.pass(60_000);
+        assert!(w.all_connected());
+        assert_eq!(w.link(0, 1), link, "seed {seed}: over the same link");
+    }
+}
+
+#[test]
 fn a_short_silence_without_a_server_does_not_end_the_link() {
     let mut w = World::with(3, &["ada", "bob"]);
     let link = w.link(0, 1);

@@ -20,6 +20,8 @@ pub struct Server {
     conns: BTreeMap<Sid, Conn>,
     /// Nobody can dial while it is down.
     pub down: bool,
+    /// Connections that carry nothing any more, and nobody has noticed.
+    pub dead: std::collections::BTreeSet<Sid>,
     /// It loses, doubles and garbles signals.
     pub hostile: bool,
     /// Counts signals, so that mischief is the same for the same seed.

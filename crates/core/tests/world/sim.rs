@@ -32,6 +32,8 @@ enum Event {
     Dialled(usize, u32, RoomId, Sid),
     ToServer(Sid, ClientMessage),
     Hangup(Sid),
+    /// The server notices that a connection is dead.
+    Expire(Sid),
     Deliver(usize, u32, LinkId, Packet),
     Serve(usize, u32, ServeKey, u32),
     Sync(usize, u32, FetchKey, u32),
@@ -203,6 +205,12 @@ impl World {
                 };
                 self.inform(SERVER, n, Input::Session(room, sid, news));
             }
+            Event::ToServer(sid, _) | Event::Hangup(sid) if self.server.dead.contains(&sid) => {}
+            Event::Expire(sid) => {
+                self.server.dead.remove(&sid);
+                let tell = self.server.closed(sid, LeftWhy::TimedOut);
+                self.tell(tell);
+            }
             Event::ToServer(sid, message) if self.server.knows(sid) => {
                 let tell = self.server.message(sid, message);
                 self.tell(tell);
@@ -364,6 +372,9 @@ impl World {
 
     fn tell(&mut self, tell: Vec<(usize, Sid, kith_protocol::room::ServerMessage)>) {
         for (n, sid, message) in tell {
+            if self.server.dead.contains(&sid) {
+                continue;
+            }
             let input = Input::Session(self.room, sid, SessionNews::Message(message));
             self.inform(SERVER, n, input);
         }

@@ -43,6 +43,15 @@ impl World {
         }
     }
 
+    /// The same, and its connection to the server is dead without anybody having noticed.
+    pub fn change_address(&mut self, n: usize) {
+        for sid in self.server.of(n) {
+            self.server.dead.insert(sid);
+            self.put(30_000, Event::Expire(sid));
+        }
+        self.move_to_another_network(n, true);
+    }
+
     /// The room server goes away.
     pub fn server_down(&mut self) {
         for (node, sid) in self.server.crash() {
