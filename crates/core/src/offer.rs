@@ -72,6 +72,14 @@ pub fn pages(offer_id: OfferId, entries: &[Entry], first: u32) -> Vec<PeerMessag
     out
 }
 
+/// One past the last entry in these pages, 0 if there are none.
+pub fn end_of(pages: &[PeerMessage]) -> u32 {
+    match pages.last() {
+        Some(PeerMessage::Entries { first, entries, .. }) => first + entries.len() as u32,
+        Some(_) | None => 0,
+    }
+}
+
 /// The first entries, for people to look at.
 pub fn preview(entries: &[Entry]) -> Vec<FileView> {
     let view = |e: &Entry| FileView {

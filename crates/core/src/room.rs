@@ -384,3 +384,6 @@ impl Person {
         may
     }
 }
+
+#[cfg(test)]
+mod tests;

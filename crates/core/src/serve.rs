@@ -57,6 +57,8 @@ struct Receiver {
     verified_bytes: u64,
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
+    /// Entries of the manifest that went out over this link.
+    paged: u32,
     /// Chunks this process has sent, of entries that are not yet verified.
     sent: BTreeMap<u32, RangeSet>,
     traffic: Traffic,
@@ -139,10 +141,16 @@ impl Serves {
     ) -> Vec<ServeOut> {
         match message {
             PeerMessage::Browse { offer_id, first } => {
-                let Some((offer, _)) = self.receiver(peer, offer_id) else {
+                let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
+                // Each page goes out once a link: a short question must not cost us megabytes
+                // again and again.
+                if first < r.paged {
+                    return Vec::new();
+                }
                 let pages = offer::pages(offer_id, offer.entries, first);
+                r.paged = offer::end_of(&pages).max(r.paged);
                 pages.into_iter().map(|m| ServeOut::Send(peer, m)).collect()
             }
             PeerMessage::Have {
@@ -339,6 +347,7 @@ impl Receiver {
             verified: RangeSet::new(),
             verified_bytes: 0,
             declared: Declared::default(),
+            paged: 0,
             sent: BTreeMap::new(),
             traffic: Traffic::default(),
         }

@@ -111,7 +111,10 @@ impl Serves {
             return Vec::new();
         }
         let r = offer.receivers.entry(peer).or_insert_with(Receiver::new);
-        if let State::Declined(_) = r.state {
+        // A receiver that had no room for it may have now.
+        if let State::Declined(code) = r.state
+            && code.is_final()
+        {
             return Vec::new();
         }
         let mut out = vec![ServeOut::Changed(id)];
@@ -126,6 +129,7 @@ impl Serves {
         };
         out.push(ServeOut::Send(peer, announce));
         let pages = offer::pages(id, &offer.entries, 0);
+        r.paged = offer::end_of(&pages);
         out.extend(pages.into_iter().map(|m| ServeOut::Send(peer, m)));
         out
     }

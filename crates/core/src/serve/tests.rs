@@ -550,3 +550,68 @@ fn leaving_the_room_stops_the_workers() {
     ));
     assert_eq!(s.phase(), ServePhase::Stalled);
 }
+
+#[test]
+fn each_page_of_a_manifest_goes_out_once_a_link() {
+    let mut s = Sender::new();
+    let many = (0..10_000).map(|n| entry(&format!("f{n}"), 0)).collect();
+    let new = NewOffer {
+        entries: many,
+        ..offer(vec![])
+    };
+    s.id = s.serves.add(new, &[BOB], &mut s.world.ctx()).unwrap().0;
+    let offer_id = s.id;
+    let mut first = 16 * 256;
+    for _ in 0..100 {
+        assert!(
+            s.hear(PeerMessage::Browse { offer_id, first: 0 })
+                .is_empty()
+        );
+        assert!(
+            s.hear(PeerMessage::Browse {
+                offer_id,
+                first: first - 1
+            })
+            .is_empty()
+        );
+    }
+    while first < 10_000 {
+        let pages = s.hear(PeerMessage::Browse { offer_id, first });
+        let Some(ServeOut::Send(
+            _,
+            PeerMessage::Entries {
+                first: last,
+                entries,
+                ..
+            },
+        )) = pages.last()
+        else {
+            panic!()
+        };
+        first = last + entries.len() as u32;
+    }
+    assert_eq!(first, 10_000);
+    assert!(!s.serves.on_open(BOB).is_empty());
+    assert!(
+        !s.hear(PeerMessage::Browse {
+            offer_id,
+            first: 16 * 256
+        })
+        .is_empty(),
+        "the next link"
+    );
+}
+
+#[test]
+fn a_receiver_that_had_no_room_is_asked_again() {
+    let mut s = Sender::new();
+    let offer_id = s.id;
+    s.hear(PeerMessage::Decline {
+        offer_id,
+        why: Code::TooManyOffers,
+    });
+    assert_eq!(s.phase(), ServePhase::Declined);
+    assert!(!s.serves.on_open(BOB).is_empty());
+    s.accept(1);
+    assert_eq!(s.phase(), ServePhase::Serving);
+}
