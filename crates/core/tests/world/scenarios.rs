@@ -417,7 +417,8 @@ fn a_link_that_only_one_side_still_has_is_replaced() {
         assert_eq!(w.link(loser, 1 - loser), None);
         w.heal(0, 1);
         w.server_up();
-        w.until("one new link", 60_000, |w| {
+        // Sooner than silence would show it.
+        w.until("one new link", 6_000, |w| {
             w.all_connected() && w.link(0, 1) == w.link(1, 0) && w.link(0, 1) != old
         });
     }
