@@ -1,4 +1,5 @@
 use super::*;
+use crate::input::IceState;
 use crate::testing::{World, config};
 use kith_protocol::sdp;
 
