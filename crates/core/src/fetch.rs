@@ -7,25 +7,34 @@
 //! Nothing is acknowledged before the store has recorded it, and nothing is recorded before the
 //! disk has it: what a sender was told is durable is durable.
 
+mod decide;
+mod manifest;
+mod records;
+mod view;
+mod worker;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kith_api::{ApiError, FetchPhase, OfferAction, OfferView, Traffic};
+use kith_api::{OfferAction, Traffic};
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, frame, limits};
+use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, limits};
 
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
-use crate::input::{FetchNews, JobId};
-use crate::offer;
-use crate::record::{FetchKey, FetchRecord, Put, SavedFetch};
+use crate::input::JobId;
+use crate::record::{FetchKey, FetchRecord, SavedFetch};
 use crate::serve::bytes_of;
 
 /// Bad checksums in a row that end a fetch.
 pub const STRIKES: u32 = 3;
 /// Wrong whole-file hashes that end a fetch.
 pub const MISMATCHES: u32 = 2;
+/// Offers of one peer that are remembered, those that ended included.
+pub const MAX_KNOWN: usize = 1024;
+/// Memory that the manifests of one peer may take, in bytes, about.
+pub const MAX_MANIFESTS: usize = 256 << 20;
 
 /// Others' offers in one room.
 #[derive(Debug)]
@@ -45,6 +54,8 @@ struct Fetch {
     count: u32,
     total: u64,
     entries: Vec<Entry>,
+    /// Memory that they take, about.
+    weight: usize,
     /// Pages that still come without being asked for.
     pages_due: usize,
     state: State,
@@ -57,6 +68,8 @@ struct Fetch {
     /// Chunks on disk; their record may still be on its way.
     synced: BTreeMap<u32, RangeSet>,
     done: BTreeMap<u32, String>,
+    /// Bytes of the entries in `done`.
+    done_size: u64,
     strikes: u32,
     mismatches: u32,
     traffic: Traffic,
@@ -134,105 +147,6 @@ impl Fetches {
         }
     }
 
-    /// Takes an offer, into `dir`.
-    pub fn accept(
-        &mut self,
-        key: FetchKey,
-        dir: String,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Vec<FetchOut>, ApiError> {
-        let at = (key.from, key.offer);
-        let Some(f) = self.fetches.get_mut(&at) else {
-            return Err(ApiError::new(Code::NotNow));
-        };
-        if !f.can().contains(&OfferAction::Accept) {
-            return Err(ApiError::new(Code::NotNow));
-        }
-        self.runs += 1;
-        f.run = self.runs;
-        let saved = self
-            .saved
-            .get(&at)
-            .filter(|s| s.record.dir == dir && s.record.entries == f.entries);
-        let record = match (&f.record, saved) {
-            (Some(r), _) if r.dir == dir => Arc::clone(r),
-            (_, Some(s)) => {
-                f.durable = s.ranges.iter().cloned().collect();
-                f.done = s.done.iter().cloned().collect();
-                Arc::new(s.record.clone())
-            }
-            (_, None) => {
-                f.durable.clear();
-                f.done.clear();
-                let tag = ctx
-                    .random::<8>()
-                    .iter()
-                    .map(|b| format!("{b:02x}"))
-                    .collect();
-                let (name, entries) = (f.name.clone(), f.entries.clone());
-                Arc::new(FetchRecord {
-                    key,
-                    dir,
-                    tag,
-                    name,
-                    entries,
-                    roots: Vec::new(),
-                })
-            }
-        };
-        f.record = Some(Arc::clone(&record));
-        f.state = State::Accepted;
-        f.strikes = 0;
-        f.mismatches = 0;
-        let (ranges, done) = (f.durable.clone(), f.done.clone());
-        let effect = FetchEffect::Prepare {
-            record,
-            ranges,
-            done,
-        };
-        ctx.out(Effect::Fetch(key, f.run, effect));
-        Ok(vec![FetchOut::Changed(key.from, key.offer)])
-    }
-
-    /// Refuses an offer, or ends its fetch and removes what is unfinished.
-    pub fn decline(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Result<Vec<FetchOut>, ApiError> {
-        let at = (key.from, key.offer);
-        let Some(f) = self.fetches.get_mut(&at) else {
-            return Err(ApiError::new(Code::NotNow));
-        };
-        let can = f.can();
-        if !can.contains(&OfferAction::Decline) && !can.contains(&OfferAction::Cancel) {
-            return Err(ApiError::new(Code::NotNow));
-        }
-        let message = if f.record.is_some() {
-            ctx.out(Effect::Fetch(
-                key,
-                f.run,
-                FetchEffect::Stop { discard: true },
-            ));
-            PeerMessage::Cancel {
-                offer_id: key.offer,
-                why: Code::Cancelled,
-            }
-        } else {
-            PeerMessage::Decline {
-                offer_id: key.offer,
-                why: Code::Declined,
-            }
-        };
-        f.state = State::Declined;
-        f.record = None;
-        f.durable.clear();
-        f.synced.clear();
-        f.done.clear();
-        self.saved.remove(&at);
-        self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
-        Ok(vec![
-            FetchOut::Send(key.from, message),
-            FetchOut::Changed(key.from, key.offer),
-        ])
-    }
-
     /// A message about an offer of the peer. Messages of the wrong time or size are ignored.
     pub fn on_message(
         &mut self,
@@ -301,7 +215,20 @@ impl Fetches {
                 f.state = State::Withdrawn(why);
                 vec![FetchOut::Changed(peer, offer_id)]
             }
-            _ => Vec::new(),
+            PeerMessage::Confirm { .. }
+            | PeerMessage::ChatSync { .. }
+            | PeerMessage::Chat { .. }
+            | PeerMessage::ChatAck { .. }
+            | PeerMessage::Browse { .. }
+            | PeerMessage::Accept { .. }
+            | PeerMessage::Decline { .. }
+            | PeerMessage::Have { .. }
+            | PeerMessage::Want { .. }
+            | PeerMessage::Cancel { .. }
+            | PeerMessage::Verified { .. }
+            | PeerMessage::OfferDone { .. }
+            | PeerMessage::Bye { .. }
+            | PeerMessage::Unknown => Vec::new(),
         }
     }
 
@@ -321,200 +248,10 @@ impl Fetches {
         out
     }
 
-    /// News of a worker.
-    pub fn handle(
-        &mut self,
-        key: FetchKey,
-        run: u32,
-        news: FetchNews,
-        ctx: &mut Ctx<'_>,
-    ) -> Vec<FetchOut> {
-        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
-            return Vec::new();
-        };
-        let active = matches!(
-            f.state,
-            State::Accepted | State::Fetching { .. } | State::Stalled
-        );
-        if f.run != run || !active {
-            return Vec::new();
-        }
-        let changed = FetchOut::Changed(key.from, key.offer);
-        match news {
-            FetchNews::Prepared { roots, lost } => {
-                for entry in lost {
-                    f.durable.remove(&entry);
-                    f.done.remove(&entry);
-                }
-                let Some(record) = &mut f.record else {
-                    return Vec::new();
-                };
-                Arc::make_mut(record).roots = roots;
-                // The record starts over, so that nothing stale stands beside it.
-                let mut puts = vec![Put::DropFetch(key), Put::Fetch((**record).clone())];
-                let ranges = f
-                    .durable
-                    .iter()
-                    .map(|(e, r)| Put::Ranges(key, *e, r.clone()));
-                puts.extend(ranges);
-                puts.extend(
-                    f.done
-                        .iter()
-                        .map(|(e, n)| Put::EntryDone(key, *e, n.clone())),
-                );
-                f.synced = f.durable.clone();
-                f.traffic.resumed = f.done_bytes();
-                self.store(key, puts, After::Begin { run }, ctx);
-                vec![changed]
-            }
-            FetchNews::Durable { entry, ranges } => {
-                f.strikes = 0;
-                let all = f.synced.entry(entry).or_default();
-                all.union(&ranges);
-                let all = all.clone();
-                let after = After::Acknowledge { run, entry, ranges };
-                self.store(key, vec![Put::Ranges(key, entry, all)], after, ctx);
-                Vec::new()
-            }
-            FetchNews::Received { bytes, durable } => {
-                f.traffic.received += bytes;
-                f.traffic.received_durable += durable;
-                vec![changed]
-            }
-            FetchNews::Corrupt { entry, index } => {
-                f.strikes += 1;
-                if f.strikes >= STRIKES {
-                    return self.fail(key, Code::Corrupt, ctx);
-                }
-                let mut ranges = RangeSet::new();
-                ranges.insert(index, index.saturating_add(1));
-                vec![FetchOut::Send(
-                    key.from,
-                    PeerMessage::Want {
-                        offer_id: key.offer,
-                        entry,
-                        ranges,
-                    },
-                )]
-            }
-            FetchNews::Finished { entry, name } => {
-                f.strikes = 0;
-                let puts = vec![Put::EntryDone(key, entry, name.clone())];
-                self.store(key, puts, After::Complete { run, entry, name }, ctx);
-                Vec::new()
-            }
-            FetchNews::Mismatch { entry } => {
-                f.mismatches += 1;
-                f.durable.remove(&entry);
-                f.synced.remove(&entry);
-                let again = f.mismatches < MISMATCHES;
-                let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
-                self.store(
-                    key,
-                    vec![Put::Ranges(key, entry, RangeSet::new())],
-                    After::Nothing,
-                    ctx,
-                );
-                if !again {
-                    return self.fail(key, Code::HashMismatch, ctx);
-                }
-                let ranges = RangeSet::full(frame::chunks(size));
-                let want = PeerMessage::Want {
-                    offer_id: key.offer,
-                    entry,
-                    ranges,
-                };
-                vec![FetchOut::Send(key.from, want), changed]
-            }
-            FetchNews::Failed(code) => self.fail(key, code, ctx),
-        }
-    }
-
-    /// Whether `job` is one of ours.
-    pub fn owns(&self, job: JobId) -> bool {
-        self.jobs.contains_key(&job)
-    }
-
-    /// A store job of ours is durable.
-    pub fn on_stored(&mut self, job: JobId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
-        let Some((key, after)) = self.jobs.remove(&job) else {
-            return Vec::new();
-        };
-        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
-            return Vec::new();
-        };
-        let changed = FetchOut::Changed(key.from, key.offer);
-        match after {
-            After::Nothing => Vec::new(),
-            After::Begin { run } if f.run == run && f.state == State::Accepted => {
-                f.state = State::Stalled;
-                let mut out = vec![changed];
-                if f.is_complete() {
-                    out.extend(f.complete(key, ctx));
-                } else {
-                    out.extend(self.attach(key, ctx));
-                }
-                out
-            }
-            After::Acknowledge { run, entry, ranges } if f.run == run => {
-                // The entry may have been completed or voided while the record was written.
-                if f.synced.contains_key(&entry) {
-                    f.durable.entry(entry).or_default().union(&ranges);
-                }
-                let mut out = vec![changed];
-                if let State::Fetching { transfer } = f.state {
-                    out.push(FetchOut::Ack {
-                        peer: key.from,
-                        transfer,
-                        entry,
-                        ranges,
-                    });
-                }
-                out
-            }
-            After::Complete { run, entry, name } if f.run == run => {
-                f.durable.remove(&entry);
-                f.synced.remove(&entry);
-                f.done.insert(entry, name);
-                let mut out = vec![changed];
-                if f.link.is_some() {
-                    let mut entries = RangeSet::new();
-                    entries.insert(entry.into(), u64::from(entry) + 1);
-                    let message = PeerMessage::Verified {
-                        offer_id: key.offer,
-                        entries,
-                    };
-                    out.push(FetchOut::Send(key.from, message));
-                }
-                if f.is_complete() {
-                    out.extend(f.complete(key, ctx));
-                }
-                out
-            }
-            After::Begin { .. } | After::Acknowledge { .. } | After::Complete { .. } => Vec::new(),
-        }
-    }
-
-    /// A store job of ours failed.
-    pub fn on_store_failed(&mut self, job: JobId, code: Code, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
-        let Some((key, after)) = self.jobs.remove(&job) else {
-            return Vec::new();
-        };
-        match after {
-            After::Nothing => Vec::new(),
-            After::Begin { run } | After::Acknowledge { run, .. } | After::Complete { run, .. } => {
-                let fetch = self.fetches.get_mut(&(key.from, key.offer));
-                if fetch.is_none_or(|f| f.run != run) {
-                    return Vec::new();
-                };
-                self.fail(key, code, ctx)
-            }
-        }
-    }
-
     /// Ends all workers; what is fetched stays.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
         for ((from, offer), f) in &mut self.fetches {
+            f.link = None;
             if let State::Accepted | State::Fetching { .. } | State::Stalled = f.state {
                 let key = FetchKey {
                     room: self.room,
@@ -529,137 +266,6 @@ impl Fetches {
                 f.state = State::Offered;
             }
         }
-    }
-
-    /// All offers.
-    pub fn ids(&self) -> Vec<(PeerId, OfferId)> {
-        self.fetches.keys().copied().collect()
-    }
-
-    /// One offer as front ends see it.
-    pub fn view(&self, from: PeerId, id: OfferId) -> Option<OfferView> {
-        let f = self.fetches.get(&(from, id))?;
-        let (phase, why) = match f.state {
-            State::Seen => (FetchPhase::Seen, None),
-            State::Offered => (FetchPhase::Offered, None),
-            State::Accepted => (FetchPhase::Accepted, None),
-            State::Fetching { .. } => (FetchPhase::Fetching, None),
-            State::Stalled => (FetchPhase::Stalled, None),
-            State::Done => (FetchPhase::Done, None),
-            State::Failed(code) => (FetchPhase::Failed, Some(code)),
-            State::Declined => (FetchPhase::Declined, None),
-            State::Withdrawn(code) => (FetchPhase::Withdrawn, Some(code)),
-        };
-        Some(OfferView {
-            room: self.room,
-            from,
-            offer: id,
-            mine: false,
-            name: f.name.clone(),
-            note: f.note.clone(),
-            entries: f.count,
-            preview: offer::preview(&f.entries),
-            total: f.total,
-            phase,
-            done: f.done_bytes(),
-            dir: f.record.as_ref().map(|r| r.dir.clone()),
-            why,
-            receivers: Vec::new(),
-            traffic: f.traffic,
-            can: f.can(),
-        })
-    }
-
-    fn on_offer(
-        &mut self,
-        peer: PeerId,
-        link: LinkId,
-        id: OfferId,
-        (name, note, count, total): (String, Option<String>, u32, u64),
-        ctx: &mut Ctx<'_>,
-    ) -> Vec<FetchOut> {
-        let key = FetchKey {
-            room: self.room,
-            from: peer,
-            offer: id,
-        };
-        let Some(f) = self.fetches.get_mut(&(peer, id)) else {
-            let open = self.fetches.keys().filter(|(p, _)| *p == peer).count();
-            if open >= limits::MAX_OFFERS {
-                let why = Code::TooManyOffers;
-                return vec![FetchOut::Send(
-                    peer,
-                    PeerMessage::Decline { offer_id: id, why },
-                )];
-            }
-            let f = Fetch::new(name, note, count, total, link);
-            self.fetches.insert((peer, id), f);
-            return vec![FetchOut::Changed(peer, id)];
-        };
-        if f.count != count || f.total != total {
-            // An id names one manifest for ever; another under the same id is not looked at.
-            return Vec::new();
-        }
-        f.link = Some(link);
-        let mut out = vec![FetchOut::Changed(peer, id)];
-        match f.state {
-            State::Seen => {
-                f.entries.clear();
-                f.pages_due = limits::PAGES_AHEAD;
-            }
-            State::Withdrawn(_) | State::Failed(_) => f.state = State::Offered,
-            State::Stalled | State::Fetching { .. } => out.extend(self.attach(key, ctx)),
-            State::Done => {
-                out.extend(f.verified(key));
-                let message = PeerMessage::OfferDone { offer_id: id };
-                out.push(FetchOut::Send(peer, message));
-            }
-            State::Declined => {
-                let message = PeerMessage::Decline {
-                    offer_id: id,
-                    why: Code::Declined,
-                };
-                out.push(FetchOut::Send(peer, message));
-            }
-            State::Offered | State::Accepted => {}
-        }
-        out
-    }
-
-    fn on_entries(
-        &mut self,
-        peer: PeerId,
-        id: OfferId,
-        first: u32,
-        entries: Vec<Entry>,
-    ) -> Vec<FetchOut> {
-        let Some(f) = self.fetches.get_mut(&(peer, id)) else {
-            return Vec::new();
-        };
-        let fits = f.entries.len() + entries.len() <= f.count as usize;
-        if f.state != State::Seen || first as usize != f.entries.len() || !fits {
-            return Vec::new();
-        }
-        f.entries.extend(entries);
-        let have = f.entries.len() as u32;
-        if have < f.count {
-            f.pages_due = f.pages_due.saturating_sub(1);
-            if f.pages_due == 0 {
-                f.pages_due = limits::PAGES_AHEAD;
-                let browse = PeerMessage::Browse {
-                    offer_id: id,
-                    first: have,
-                };
-                return vec![FetchOut::Send(peer, browse)];
-            }
-            return Vec::new();
-        }
-        f.state = if offer::total(&f.entries) == Some(f.total) {
-            State::Offered
-        } else {
-            State::Failed(Code::PeerProtocol)
-        };
-        vec![FetchOut::Changed(peer, id)]
     }
 
     /// Says what we have, then accepts, over the link that announces the offer.
@@ -680,7 +286,7 @@ impl Fetches {
         ));
         let mut out = f.verified(key);
         for (entry, ranges) in &f.durable {
-            for ranges in ranges.split(limits::MAX_RANGES).take(1) {
+            for ranges in ranges.split(limits::MAX_RANGES) {
                 let have = PeerMessage::Have {
                     offer_id: key.offer,
                     entry: *entry,
@@ -718,12 +324,6 @@ impl Fetches {
             FetchOut::Changed(key.from, key.offer),
         ]
     }
-
-    fn store(&mut self, key: FetchKey, puts: Vec<Put>, after: After, ctx: &mut Ctx<'_>) {
-        let job = ctx.job();
-        ctx.out(Effect::Store(job, puts));
-        self.jobs.insert(job, (key, after));
-    }
 }
 
 impl Fetch {
@@ -734,6 +334,7 @@ impl Fetch {
             count,
             total,
             entries: Vec::new(),
+            weight: 0,
             pages_due: limits::PAGES_AHEAD,
             state: State::Seen,
             link: Some(link),
@@ -742,6 +343,7 @@ impl Fetch {
             durable: BTreeMap::new(),
             synced: BTreeMap::new(),
             done: BTreeMap::new(),
+            done_size: 0,
             strikes: 0,
             mismatches: 0,
             traffic: Traffic::default(),
@@ -749,7 +351,7 @@ impl Fetch {
     }
 
     fn can(&self) -> Vec<OfferAction> {
-        let manifest = self.entries.len() == self.count as usize;
+        let manifest = self.has_manifest();
         match self.state {
             State::Seen => vec![OfferAction::Decline],
             State::Offered => vec![OfferAction::Accept, OfferAction::Decline],
@@ -758,6 +360,33 @@ impl Fetch {
             State::Declined if manifest => vec![OfferAction::Accept],
             State::Failed(_) | State::Declined | State::Done | State::Withdrawn(_) => Vec::new(),
         }
+    }
+
+    fn has_manifest(&self) -> bool {
+        self.entries.len() == self.count as usize
+    }
+
+    fn forget_manifest(&mut self) {
+        self.entries = Vec::new();
+        self.weight = 0;
+        self.pages_due = limits::PAGES_AHEAD;
+    }
+
+    /// Whether it counts against what one peer may have open.
+    fn is_open(&self) -> bool {
+        match self.state {
+            State::Seen
+            | State::Offered
+            | State::Accepted
+            | State::Fetching { .. }
+            | State::Stalled => true,
+            State::Done | State::Failed(_) | State::Declined | State::Withdrawn(_) => false,
+        }
+    }
+
+    fn measure(&mut self) {
+        let size = |e: &u32| self.entries.get(*e as usize).map_or(0, |e| e.size);
+        self.done_size = self.done.keys().map(size).sum();
     }
 
     fn is_complete(&self) -> bool {
@@ -799,13 +428,8 @@ impl Fetch {
 
     fn done_bytes(&self) -> u64 {
         let size = |e: u32| self.entries.get(e as usize).map_or(0, |e| e.size);
-        let done: u64 = self.done.keys().map(|e| size(*e)).sum();
-        let durable: u64 = self
-            .durable
-            .iter()
-            .map(|(e, r)| bytes_of(size(*e), r))
-            .sum();
-        done + durable
+        let durable = self.durable.iter().map(|(e, r)| bytes_of(size(*e), r));
+        self.done_size + durable.sum::<u64>()
     }
 }
 

@@ -6,6 +6,10 @@
 //! A link outlives the room server and the member it was made with: it belongs to two app
 //! sessions. When both meet again under new sids, the offering side proposes to keep it.
 
+mod hear;
+mod signal;
+mod timing;
+
 use std::time::Duration;
 
 use kith_api::{LinkPhase, Presence, Route};
@@ -13,12 +17,14 @@ use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Beat, PeerMessage, PresenceState};
 use kith_protocol::room::IceServer;
 use kith_protocol::sealed::SealedBody;
-use kith_protocol::{Code, LinkId, PeerId, RoomId, limits, sdp};
+use kith_protocol::{Code, LinkId, PeerId, RoomId, limits};
 
 use crate::effect::{Effect, LinkEffect};
 use crate::engine::Ctx;
-use crate::input::{Candidate, IceState, LinkNews};
-use crate::time::{Deadline, Mono};
+use crate::input::{Candidate, LinkNews};
+use crate::time::Mono;
+
+use signal::check_sdp;
 
 /// Session descriptions must have been exchanged after this.
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,8 +36,12 @@ pub const BEAT_EVERY: Duration = Duration::from_millis(1500);
 pub const SILENT: Duration = Duration::from_millis(4500);
 /// A link not heard for this long looks for another path.
 pub const QUIET: Duration = Duration::from_secs(8);
+/// What is heard so soon after a path was lost may have been on its way before.
+pub const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// ICE restarts follow each other this far apart.
 pub const RESTART_EVERY: Duration = Duration::from_secs(8);
+/// A restart that the other side asks for is heard no sooner than this after the last one.
+pub const RESTART_LEAST: Duration = Duration::from_secs(2);
 /// A link that did not recover by then is gone.
 pub const GIVE_UP: Duration = Duration::from_secs(30);
 
@@ -57,6 +67,10 @@ pub struct Link {
     early: Vec<Candidate>,
     /// Our description for the running negotiation is sent.
     local_sent: bool,
+    /// A restart was wanted while our description was still unanswered: it comes after the answer.
+    again: bool,
+    /// When we last made a description for a restart.
+    restarted: Option<Mono>,
     /// Our candidates that were found before it.
     unsent: Vec<Candidate>,
     remote_candidates: usize,
@@ -223,98 +237,6 @@ impl Link {
         self.effect(ctx, LinkEffect::Close);
     }
 
-    /// Looks for a new path at once: the machine's addresses changed, or the other asks.
-    pub fn restart(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        if !self.is_open() {
-            return Vec::new();
-        }
-        let now = ctx.now.mono;
-        let since = match self.phase {
-            Phase::Recovering { since, .. } => since,
-            Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
-        };
-        self.transition(Phase::Recovering {
-            since,
-            restart_at: now + RESTART_EVERY,
-        });
-        if self.offerer {
-            self.local_sent = false;
-            self.remote_set = false;
-            self.remote_candidates = 0;
-            self.effect(ctx, LinkEffect::Offer { restart: true });
-            vec![LinkOut::Changed]
-        } else {
-            vec![
-                LinkOut::Changed,
-                LinkOut::Sealed(SealedBody::Restart { link: self.id }),
-            ]
-        }
-    }
-
-    /// A sealed body about this link has come.
-    pub fn on_sealed(&mut self, body: SealedBody, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        match body {
-            SealedBody::SdpOffer {
-                restart: true, sdp, ..
-            } if !self.offerer => {
-                if let Err(code) = check_sdp(&sdp, &self.fp) {
-                    return vec![LinkOut::Gone(code)];
-                }
-                self.local_sent = false;
-                self.remote_candidates = 0;
-                self.effect(ctx, LinkEffect::AcceptOffer(sdp));
-                self.set_remote(ctx);
-                Vec::new()
-            }
-            SealedBody::SdpAnswer { sdp, .. } if self.offerer && !self.remote_set => {
-                if let Err(code) = check_sdp(&sdp, &self.fp) {
-                    return vec![LinkOut::Gone(code)];
-                }
-                self.effect(ctx, LinkEffect::AcceptAnswer(sdp));
-                self.set_remote(ctx);
-                if let Phase::Signaling { .. } = self.phase {
-                    self.transition(Phase::Connecting {
-                        since: ctx.now.mono,
-                    });
-                    return vec![LinkOut::Changed];
-                }
-                Vec::new()
-            }
-            SealedBody::Candidate {
-                candidate,
-                mid,
-                mline,
-                ..
-            } => {
-                self.remote_candidates += 1;
-                if !sdp::check_candidate(&candidate)
-                    || self.remote_candidates > limits::MAX_CANDIDATES
-                {
-                    tracing::debug!(peer = %self.peer, "candidate refused");
-                    return Vec::new();
-                }
-                let candidate = Candidate {
-                    candidate,
-                    mid,
-                    mline,
-                };
-                if self.remote_set {
-                    self.effect(ctx, LinkEffect::AddCandidate(candidate));
-                } else {
-                    self.early.push(candidate);
-                }
-                Vec::new()
-            }
-            SealedBody::Restart { .. } if self.offerer => self.restart(ctx),
-            SealedBody::SdpOffer { .. }
-            | SealedBody::SdpAnswer { .. }
-            | SealedBody::Restart { .. }
-            | SealedBody::Keep { .. }
-            | SealedBody::Fresh {}
-            | SealedBody::Unknown => Vec::new(),
-        }
-    }
-
     /// News of the connection.
     pub fn handle(&mut self, news: LinkNews, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
         match news {
@@ -390,111 +312,6 @@ impl Link {
         }
     }
 
-    /// Acts on time. `can_signal`: whether the person is reachable through the server.
-    pub fn on_time(&mut self, can_signal: bool, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        let now = ctx.now.mono;
-        let mut out = Vec::new();
-        match self.phase {
-            Phase::Signaling { since } if now.since(since) >= SIGNAL_TIMEOUT => {
-                return vec![LinkOut::Gone(Code::NoRoute)];
-            }
-            Phase::Connecting { since } if now.since(since) >= CONNECT_TIMEOUT => {
-                return vec![LinkOut::Gone(Code::NoRoute)];
-            }
-            Phase::Recovering { since, .. } if now.since(since) >= GIVE_UP => {
-                return vec![LinkOut::Gone(Code::LinkLost)];
-            }
-            Phase::Recovering { restart_at, .. } if now >= restart_at => {
-                if can_signal {
-                    out.extend(self.restart(ctx));
-                } else if let Phase::Recovering { since, .. } = self.phase {
-                    self.phase = Phase::Recovering {
-                        since,
-                        restart_at: now + RESTART_EVERY,
-                    };
-                }
-            }
-            Phase::Open if now.since(self.heard) >= QUIET => {
-                self.transition(Phase::Recovering {
-                    since: now,
-                    restart_at: now,
-                });
-                out.push(LinkOut::Changed);
-                if can_signal {
-                    out.extend(self.restart(ctx));
-                }
-            }
-            Phase::Signaling { .. }
-            | Phase::Connecting { .. }
-            | Phase::Open
-            | Phase::Recovering { .. } => {}
-        }
-        if self.is_open() {
-            let silent = now.since(self.heard) >= SILENT;
-            if silent != self.silent {
-                self.silent = silent;
-                out.push(LinkOut::Changed);
-            }
-            if now >= self.beat_at {
-                self.beat_n += 1;
-                let beat = Beat {
-                    n: self.beat_n,
-                    state: PresenceState::Online,
-                    typing: false,
-                };
-                self.effect(ctx, LinkEffect::Beat(beat));
-                self.beat_at = now + BEAT_EVERY;
-            }
-        }
-        out
-    }
-
-    /// When [`Link::on_time`] has something to do.
-    pub fn deadline(&self) -> Option<Deadline> {
-        let phase = match self.phase {
-            Phase::Signaling { since } => Deadline {
-                at: since + SIGNAL_TIMEOUT,
-                why: "signal",
-            },
-            Phase::Connecting { since } => Deadline {
-                at: since + CONNECT_TIMEOUT,
-                why: "connect",
-            },
-            Phase::Open => Deadline {
-                at: self.heard + QUIET,
-                why: "silence",
-            },
-            Phase::Recovering { since, restart_at } => {
-                let give_up = Deadline {
-                    at: since + GIVE_UP,
-                    why: "give up",
-                };
-                give_up.min(Deadline {
-                    at: restart_at,
-                    why: "ICE restart",
-                })
-            }
-        };
-        let mut next = Some(phase);
-        if self.is_open() {
-            next = Deadline::earliest(
-                next,
-                Some(Deadline {
-                    at: self.beat_at,
-                    why: "beat",
-                }),
-            );
-            if !self.silent {
-                let silent = Deadline {
-                    at: self.heard + SILENT,
-                    why: "shown as silent",
-                };
-                next = Deadline::earliest(next, Some(silent));
-            }
-        }
-        next
-    }
-
     fn new(
         room: RoomId,
         peer: PeerId,
@@ -518,6 +335,8 @@ impl Link {
             remote_set: false,
             early: Vec::new(),
             local_sent: false,
+            again: false,
+            restarted: None,
             unsent: Vec::new(),
             remote_candidates: 0,
             heard: now,
@@ -527,99 +346,6 @@ impl Link {
             route: None,
             silent: false,
         }
-    }
-
-    fn on_ice(&mut self, state: IceState, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        tracing::debug!(peer = %self.peer, link = %self.id, ?state, "ICE");
-        let now = ctx.now.mono;
-        match (state, self.phase) {
-            (IceState::Connected, Phase::Recovering { .. }) => {
-                self.heard = now;
-                self.silent = false;
-                self.transition(Phase::Open);
-                vec![LinkOut::Changed]
-            }
-            (IceState::Disconnected, Phase::Open) => {
-                // Often only a hiccup: ICE itself may find back before the restart is due.
-                let restart_at = now + Duration::from_secs(2);
-                self.transition(Phase::Recovering {
-                    since: now,
-                    restart_at,
-                });
-                vec![LinkOut::Changed]
-            }
-            (IceState::Failed, Phase::Open | Phase::Recovering { .. }) => {
-                let since = match self.phase {
-                    Phase::Recovering { since, .. } => since,
-                    Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
-                };
-                self.transition(Phase::Recovering {
-                    since,
-                    restart_at: now,
-                });
-                vec![LinkOut::Changed]
-            }
-            (IceState::Failed, Phase::Signaling { .. } | Phase::Connecting { .. }) => {
-                vec![LinkOut::Gone(Code::NoRoute)]
-            }
-            (IceState::Checking | IceState::Connected | IceState::Disconnected, _) => Vec::new(),
-        }
-    }
-
-    fn on_message(&mut self, message: Box<PeerMessage>, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        if !self.confirmed {
-            // Nothing is believed before the other end of this DTLS connection has shown that it
-            // is the one we shook hands with.
-            return match *message {
-                PeerMessage::Confirm {
-                    my_fp,
-                    your_fp,
-                    session,
-                } if my_fp == self.fp && your_fp == ctx.config.fp && session == self.tag => {
-                    self.confirmed = true;
-                    self.try_open(ctx)
-                }
-                _ => vec![LinkOut::Gone(Code::ConfirmMismatch)],
-            };
-        }
-        let mut out = self.on_heard(ctx);
-        out.push(LinkOut::Message(message));
-        out
-    }
-
-    fn try_open(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
-        if !(self.channels_open && self.confirmed) || self.is_open() {
-            return Vec::new();
-        }
-        self.heard = ctx.now.mono;
-        self.beat_at = ctx.now.mono;
-        self.transition(Phase::Open);
-        vec![LinkOut::Opened, LinkOut::Changed]
-    }
-
-    fn on_heard(&mut self, ctx: &Ctx<'_>) -> Vec<LinkOut> {
-        self.heard = ctx.now.mono;
-        if std::mem::take(&mut self.silent) {
-            vec![LinkOut::Changed]
-        } else {
-            Vec::new()
-        }
-    }
-
-    fn set_remote(&mut self, ctx: &mut Ctx<'_>) {
-        self.remote_set = true;
-        for candidate in std::mem::take(&mut self.early) {
-            self.effect(ctx, LinkEffect::AddCandidate(candidate));
-        }
-    }
-
-    fn candidate_out(&self, c: Candidate) -> LinkOut {
-        LinkOut::Sealed(SealedBody::Candidate {
-            link: self.id,
-            candidate: c.candidate,
-            mid: c.mid,
-            mline: c.mline,
-        })
     }
 
     fn transition(&mut self, phase: Phase) {
@@ -638,9 +364,5 @@ impl Link {
     }
 }
 
-fn check_sdp(text: &str, fp: &Digest) -> Result<(), Code> {
-    sdp::check(text, fp).map_err(|e| {
-        tracing::warn!(error = %e, "SDP refused");
-        Code::BadSdp
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::{IdPk, OfferId, RoomId, derive, limits};
 
 /// Entries shown before the user decides.
-const PREVIEW: usize = 20;
+pub(crate) const PREVIEW: usize = 20;
 
 /// The id of an offer: who offers what, where. The same unchanged files offered again in the same
 /// room give the same id, so a receiver recognises what it has begun to fetch.
@@ -26,6 +26,19 @@ pub fn total(entries: &[Entry]) -> Option<u64> {
     entries
         .iter()
         .try_fold(0u64, |sum, e| sum.checked_add(e.size))
+}
+
+/// Whether another build of this version takes the entry.
+pub fn is_sendable(e: &Entry) -> bool {
+    (1..=limits::MAX_PATH).contains(&e.path.len())
+        && e.size <= limits::MAX_FILE
+        && !(e.dir && e.size > 0)
+        && e.mtime_ns < 1_000_000_000
+}
+
+/// Memory that an entry takes, about.
+pub fn weight(e: &Entry) -> usize {
+    size_of::<Entry>() + e.path.len()
 }
 
 /// The pages of a manifest from entry `first` on, as many as go out at once. A page ends at a
@@ -57,6 +70,14 @@ pub fn pages(offer_id: OfferId, entries: &[Entry], first: u32) -> Vec<PeerMessag
         at = next;
     }
     out
+}
+
+/// One past the last entry in these pages, 0 if there are none.
+pub fn end_of(pages: &[PeerMessage]) -> u32 {
+    match pages.last() {
+        Some(PeerMessage::Entries { first, entries, .. }) => first + entries.len() as u32,
+        Some(_) | None => 0,
+    }
 }
 
 /// The first entries, for people to look at.

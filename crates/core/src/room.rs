@@ -4,37 +4,44 @@
 //! identity, proven by the sealing handshake with a member. Links belong to persons and outlive
 //! members: losing the server, theirs or ours, touches no link.
 
+mod apply;
+mod linking;
+mod sealing;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_api::{
-    ApiError, Change, LinkPhase, MessageView, OfferView, PersonView, Presence, RoomView,
-};
+use kith_api::{ApiError, MessageView};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::invite::RoomKeys;
-use kith_protocol::peer::{PeerMessage, clean_name};
-use kith_protocol::room::LeftWhy;
-use kith_protocol::sealed::{Hello, SealedBody};
+use kith_protocol::peer::PeerMessage;
 use kith_protocol::{Code, Invite, OfferId, PeerId, RoomId, Sid};
 
-use crate::chat::{Chat, ChatOut};
-use crate::effect::Effect;
-use crate::engine::{Ctx, fallback_name};
-use crate::fetch::{FetchOut, Fetches};
+use crate::chat::Chat;
+use crate::engine::Ctx;
+use crate::fetch::Fetches;
 use crate::input::{
     FetchNews, JobId, LinkNews, NewOffer, ReqId, SealNews, ServeKey, ServeNews, SessionNews,
 };
-use crate::link::{Link, LinkOut};
+use crate::link::Link;
 use crate::member::Member;
-use crate::record::{ChatRecord, FetchKey, PeerRecord, Put, Saved};
-use crate::serve::{ServeOut, Serves};
-use crate::session::{Session, SessionOut};
+use crate::record::{ChatRecord, FetchKey, PeerRecord, Saved};
+use crate::serve::Serves;
+use crate::session::Session;
 use crate::time::{Deadline, Mono};
 
 /// A link that failed is tried again after this, doubled each time …
 pub const RELINK_FIRST: Duration = Duration::from_secs(2);
 /// … up to this.
 pub const RELINK_LAST: Duration = Duration::from_secs(60);
+
+/// A person may have us make so many new links at once …
+pub const LINKS_MOST: u32 = 10;
+/// … and another one after each of these.
+pub const LINK_EVERY: Duration = Duration::from_secs(3);
+/// People of one room that are remembered until it is left.
+pub const MAX_PEOPLE: usize = 1024;
 
 /// A room.
 #[derive(Debug)]
@@ -68,6 +75,9 @@ struct Person {
     /// When to try a link again, and how often that was done.
     relink: Option<Mono>,
     failures: u32,
+    /// New links that it may still have us make, as of when; each costs sockets and a handshake.
+    links_left: u32,
+    links_at: Mono,
 }
 
 /// What front ends must be told.
@@ -103,6 +113,11 @@ impl Room {
 
     /// Enters the room.
     pub fn enter(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.open {
+            // Front ends forgot them with the room.
+            let ours = self.serves.ids().into_iter().map(|id| (self.me, id));
+            self.changes.offers.extend(ours.chain(self.fetches.ids()));
+        }
         self.open = true;
         self.changes.room = true;
         self.session.start(ctx);
@@ -284,6 +299,7 @@ impl Room {
 
     /// The machine's addresses changed: every link looks for a new path at once.
     pub fn on_addresses_changed(&mut self, ctx: &mut Ctx<'_>) {
+        self.session.on_addresses_changed(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
             let link = self.people.get_mut(&peer).and_then(|p| p.link.as_mut());
             let out = link.map_or_else(Vec::new, |l| l.restart(ctx));
@@ -337,545 +353,6 @@ impl Room {
     pub fn delivered(&self, seq: u64) -> Vec<PeerId> {
         self.chat.delivered(seq)
     }
-
-    /// The room as front ends see it.
-    pub fn view(&self) -> RoomView {
-        let (session, why) = self.session.phase();
-        RoomView {
-            room: self.id,
-            invite: self.invite.link(),
-            server: self.invite.server().to_string(),
-            session,
-            why,
-        }
-    }
-
-    /// The people as front ends see them.
-    pub fn people(&self) -> Vec<PersonView> {
-        self.people
-            .keys()
-            .filter_map(|p| self.person_view(*p))
-            .collect()
-    }
-
-    /// The offers as front ends see them.
-    pub fn offers(&self) -> Vec<OfferView> {
-        let ours = self
-            .serves
-            .ids()
-            .into_iter()
-            .filter_map(|id| self.offer_view(self.me, id));
-        let theirs = self
-            .fetches
-            .ids()
-            .into_iter()
-            .filter_map(|(p, id)| self.offer_view(p, id));
-        ours.chain(theirs).collect()
-    }
-
-    /// What changed since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        let changes = std::mem::take(&mut self.changes);
-        let mut out = Vec::new();
-        if changes.gone {
-            out.push(Change::RoomGone { room: self.id });
-        }
-        if !self.open {
-            return out;
-        }
-        if changes.room {
-            out.push(Change::Room(self.view()));
-        }
-        out.extend(
-            changes
-                .people
-                .iter()
-                .filter_map(|p| self.person_view(*p))
-                .map(Change::Person),
-        );
-        out.extend(changes.messages.into_iter().map(Change::Message));
-        let offers = changes
-            .offers
-            .iter()
-            .filter_map(|(p, id)| self.offer_view(*p, *id));
-        out.extend(offers.map(Change::Offer));
-        out
-    }
-
-    fn after_session(
-        &mut self,
-        before: (kith_api::SessionPhase, Option<Code>),
-        out: Option<SessionOut>,
-        ctx: &mut Ctx<'_>,
-    ) {
-        self.changes.room |= before != self.session.phase();
-        match out {
-            None => {}
-            Some(SessionOut::Joined(others)) => {
-                others.into_iter().for_each(|sid| self.meet(sid, ctx));
-            }
-            Some(SessionOut::MemberJoined(sid)) => self.meet(sid, ctx),
-            Some(SessionOut::MemberLeft(sid, why)) => self.part(sid, why, ctx),
-            Some(SessionOut::Signal(from, body)) => {
-                if let Some(member) = self.members.get(&from) {
-                    member.read(body, ctx);
-                }
-            }
-            Some(SessionOut::Lost) => self.close_members(ctx),
-        }
-    }
-
-    fn meet(&mut self, sid: Sid, ctx: &mut Ctx<'_>) {
-        let Some(me) = self.session.joined_sid() else {
-            return;
-        };
-        // More members than a room may hold is the server's lie; it must not cost us memory.
-        if self.members.contains_key(&sid) || self.members.len() >= usize::from(u8::MAX) {
-            return;
-        }
-        self.members.insert(sid, Member::new(self.id, me, sid, ctx));
-    }
-
-    fn part(&mut self, sid: Sid, why: LeftWhy, ctx: &mut Ctx<'_>) {
-        let Some(member) = self.members.remove(&sid) else {
-            return;
-        };
-        member.close(ctx);
-        let Some((peer, _)) = member.peer() else {
-            return;
-        };
-        let Some(person) = self.people.get_mut(&peer) else {
-            return;
-        };
-        if person.member != Some(sid) {
-            return;
-        }
-        person.member = None;
-        person.relink = None;
-        self.changes.people.insert(peer);
-        // Only its own word ends a link: the server may have lost it, or may lie.
-        if why == LeftWhy::Left && person.link.as_ref().is_some_and(|l| !l.is_open()) {
-            self.drop_link(peer, None, ctx);
-        }
-    }
-
-    fn close_members(&mut self, ctx: &mut Ctx<'_>) {
-        for member in std::mem::take(&mut self.members).into_values() {
-            member.close(ctx);
-        }
-        for (peer, person) in &mut self.people {
-            person.member = None;
-            person.relink = None;
-            self.changes.people.insert(*peer);
-        }
-    }
-
-    fn on_ready(
-        &mut self,
-        sid: Sid,
-        hello: Hello,
-        tag: SealTag,
-        known: &mut BTreeMap<PeerId, PeerRecord>,
-        ctx: &mut Ctx<'_>,
-    ) {
-        let peer = hello.id_pk.peer_id();
-        if peer == self.me {
-            return;
-        }
-        let Some(member) = self.members.get_mut(&sid) else {
-            return;
-        };
-        member.on_ready(peer, tag);
-        let initiator = member.initiator();
-        let name = clean_name(&hello.name, &fallback_name(&peer));
-        let record = PeerRecord {
-            id_pk: hello.id_pk,
-            name: name.clone(),
-            met: ctx.now.unix_ms,
-        };
-        if known.get(&peer).is_none_or(|k| k.name != name) {
-            let met = known.get(&peer).map_or(record.met, |k| k.met);
-            let record = PeerRecord { met, ..record };
-            known.insert(peer, record.clone());
-            let job = ctx.job();
-            ctx.out(Effect::Store(job, vec![Put::Peer(record)]));
-        }
-        let person = self
-            .people
-            .entry(peer)
-            .or_insert_with(|| Person::new(hello.fp, tag));
-        let same_session = person.fp == hello.fp;
-        person.name = name;
-        person.member = Some(sid);
-        person.fp = hello.fp;
-        person.tag = tag;
-        person.relink = None;
-        person.failures = 0;
-        self.changes.people.insert(peer);
-        let keep = person
-            .link
-            .as_ref()
-            .filter(|l| same_session && l.is_open())
-            .map(Link::id);
-        match keep {
-            Some(link) if initiator => self.sealed_to(peer, SealedBody::Keep { link }, ctx),
-            Some(_) => {}
-            None => {
-                self.drop_link(peer, None, ctx);
-                if initiator {
-                    self.new_link(peer, ctx);
-                }
-            }
-        }
-    }
-
-    fn on_sealed(&mut self, sid: Sid, peer: PeerId, body: SealedBody, ctx: &mut Ctx<'_>) {
-        let initiator = self.members.get(&sid).is_some_and(Member::initiator);
-        let Some(person) = self.people.get_mut(&peer) else {
-            return;
-        };
-        if person.member != Some(sid) {
-            return;
-        }
-        let current = person.link.as_ref().map(Link::id);
-        match body {
-            SealedBody::SdpOffer {
-                link,
-                restart: false,
-                sdp,
-            } if !initiator => {
-                if current == Some(link) {
-                    return;
-                }
-                self.drop_link(peer, None, ctx);
-                let ice = self.session.ice_servers();
-                let Some(person) = self.people.get_mut(&peer) else {
-                    return;
-                };
-                let answer =
-                    Link::answer(self.id, peer, link, person.fp, person.tag, ice, sdp, ctx);
-                match answer {
-                    Ok(link) => person.link = Some(link),
-                    Err(code) => person.why = Some(code),
-                }
-                self.changes.people.insert(peer);
-            }
-            SealedBody::Keep { link } if !initiator => {
-                let kept = current == Some(link) && person.link.as_ref().is_some_and(Link::is_open);
-                if !kept {
-                    self.sealed_to(peer, SealedBody::Fresh {}, ctx);
-                }
-            }
-            SealedBody::Fresh {} if initiator => {
-                // One that is only just being offered is as fresh as it gets.
-                let offering = person
-                    .link
-                    .as_ref()
-                    .is_some_and(|l| l.view().0 == LinkPhase::Signaling);
-                if !offering {
-                    self.drop_link(peer, None, ctx);
-                    self.new_link(peer, ctx);
-                }
-            }
-            SealedBody::SdpOffer { link, .. }
-            | SealedBody::SdpAnswer { link, .. }
-            | SealedBody::Candidate { link, .. }
-            | SealedBody::Restart { link }
-                if current == Some(link) =>
-            {
-                let Some(l) = person.link.as_mut() else {
-                    return;
-                };
-                let out = l.on_sealed(body, ctx);
-                self.apply_link(peer, out, ctx);
-            }
-            SealedBody::SdpOffer { restart: true, .. } if !initiator => {
-                self.sealed_to(peer, SealedBody::Fresh {}, ctx);
-            }
-            SealedBody::Restart { .. } if initiator && current.is_none() => {
-                self.new_link(peer, ctx);
-            }
-            SealedBody::SdpOffer { .. }
-            | SealedBody::SdpAnswer { .. }
-            | SealedBody::Candidate { .. }
-            | SealedBody::Restart { .. }
-            | SealedBody::Keep { .. }
-            | SealedBody::Fresh {}
-            | SealedBody::Unknown => {}
-        }
-    }
-
-    fn new_link(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
-        let ice = self.session.ice_servers();
-        let Some(person) = self.people.get_mut(&peer) else {
-            return;
-        };
-        person.link = Some(Link::offer(self.id, peer, person.fp, person.tag, ice, ctx));
-        self.changes.people.insert(peer);
-    }
-
-    fn relink(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
-        let Some(person) = self.people.get(&peer) else {
-            return;
-        };
-        let Some(member) = person.member.and_then(|sid| self.members.get(&sid)) else {
-            return;
-        };
-        if member.initiator() {
-            self.new_link(peer, ctx);
-        } else {
-            self.sealed_to(peer, SealedBody::Fresh {}, ctx);
-            self.schedule_relink(peer, ctx);
-        }
-    }
-
-    fn schedule_relink(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
-        let Some(person) = self.people.get_mut(&peer) else {
-            return;
-        };
-        let delay = RELINK_FIRST
-            .saturating_mul(1 << person.failures.min(10))
-            .min(RELINK_LAST);
-        person.failures = person.failures.saturating_add(1);
-        person.relink = person.member.map(|_| ctx.now.mono + delay);
-    }
-
-    fn drop_link(&mut self, peer: PeerId, why: Option<Code>, ctx: &mut Ctx<'_>) {
-        let Some(person) = self.people.get_mut(&peer) else {
-            return;
-        };
-        let Some(link) = person.link.take() else {
-            return;
-        };
-        link.close(ctx);
-        person.why = why;
-        self.changes.people.insert(peer);
-        self.chat.on_closed(peer);
-        let out = self.serves.on_closed(peer, ctx);
-        self.apply_serves(out, ctx);
-        let out = self.fetches.on_closed(peer);
-        self.apply_fetches(out, ctx);
-    }
-
-    fn apply_link(&mut self, peer: PeerId, out: Vec<LinkOut>, ctx: &mut Ctx<'_>) {
-        for out in out {
-            match out {
-                LinkOut::Sealed(body) => self.sealed_to(peer, body, ctx),
-                LinkOut::Changed => {
-                    self.changes.people.insert(peer);
-                }
-                LinkOut::Opened => {
-                    if let Some(person) = self.people.get_mut(&peer) {
-                        person.why = None;
-                        person.failures = 0;
-                    }
-                    let out = self.chat.on_open(peer);
-                    self.apply_chat(out, ctx);
-                    let out = self.serves.on_open(peer);
-                    self.apply_serves(out, ctx);
-                }
-                LinkOut::Message(message) => self.on_message(peer, *message, ctx),
-                LinkOut::Ack {
-                    transfer,
-                    entry,
-                    ranges,
-                } => {
-                    if let Some(link) = self.link(peer).map(Link::id) {
-                        let out = self.serves.on_ack(peer, link, transfer, entry, ranges);
-                        self.apply_serves(out, ctx);
-                    }
-                }
-                LinkOut::Gone(code) => {
-                    tracing::info!(%peer, code = code.name(), "link gone");
-                    self.drop_link(peer, Some(code), ctx);
-                    if !code.is_final() {
-                        self.schedule_relink(peer, ctx);
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_message(&mut self, peer: PeerId, message: PeerMessage, ctx: &mut Ctx<'_>) {
-        let Some(link) = self.link(peer).map(Link::id) else {
-            return;
-        };
-        match message {
-            PeerMessage::ChatSync { have } => {
-                let out = self.chat.on_sync(peer, have, ctx);
-                self.apply_chat(out, ctx);
-            }
-            PeerMessage::Chat { seq, id, at, text } => {
-                let out = self.chat.on_chat(peer, seq, id, at, text, ctx);
-                self.apply_chat(out, ctx);
-            }
-            PeerMessage::ChatAck { upto } => {
-                let out = self.chat.on_ack(peer, upto, ctx);
-                self.apply_chat(out, ctx);
-            }
-            PeerMessage::Offer { .. }
-            | PeerMessage::Entries { .. }
-            | PeerMessage::EntryDone { .. }
-            | PeerMessage::Gone { .. } => {
-                let out = self.fetches.on_message(peer, link, message, ctx);
-                self.apply_fetches(out, ctx);
-            }
-            PeerMessage::Browse { .. }
-            | PeerMessage::Accept { .. }
-            | PeerMessage::Decline { .. }
-            | PeerMessage::Have { .. }
-            | PeerMessage::Want { .. }
-            | PeerMessage::Cancel { .. }
-            | PeerMessage::Verified { .. }
-            | PeerMessage::OfferDone { .. } => {
-                let out = self.serves.on_message(peer, link, message, ctx);
-                self.apply_serves(out, ctx);
-            }
-            PeerMessage::Bye {} => self.drop_link(peer, None, ctx),
-            PeerMessage::Confirm { .. } | PeerMessage::Unknown => {}
-        }
-    }
-
-    fn apply_chat(&mut self, out: Vec<ChatOut>, ctx: &mut Ctx<'_>) {
-        for out in out {
-            match out {
-                ChatOut::Send(peer, message) => self.send(peer, message, ctx),
-                ChatOut::Show(author, seq, record) => {
-                    let view = self.message_view(author, seq, &record, ctx);
-                    self.changes.messages.push(view);
-                }
-                ChatOut::Delivered(_, from, to) => {
-                    for (seq, record) in self.chat.own(from, to) {
-                        let view = self.message_view(self.me, seq, &record, ctx);
-                        self.changes.messages.push(view);
-                    }
-                }
-            }
-        }
-    }
-
-    fn apply_serves(&mut self, out: Vec<ServeOut>, ctx: &mut Ctx<'_>) {
-        for out in out {
-            match out {
-                ServeOut::Send(peer, message) => self.send(peer, message, ctx),
-                ServeOut::Changed(id) => {
-                    self.changes.offers.insert((self.me, id));
-                }
-            }
-        }
-    }
-
-    fn apply_fetches(&mut self, out: Vec<FetchOut>, ctx: &mut Ctx<'_>) {
-        for out in out {
-            match out {
-                FetchOut::Send(peer, message) => self.send(peer, message, ctx),
-                FetchOut::Ack {
-                    peer,
-                    transfer,
-                    entry,
-                    ranges,
-                } => {
-                    if let Some(link) = self.link(peer) {
-                        link.ack(transfer, entry, ranges, ctx);
-                    }
-                }
-                FetchOut::Changed(peer, id) => {
-                    self.changes.offers.insert((peer, id));
-                }
-            }
-        }
-    }
-
-    fn send(&self, peer: PeerId, message: PeerMessage, ctx: &mut Ctx<'_>) {
-        if let Some(link) = self.link(peer) {
-            link.send(message, ctx);
-        }
-    }
-
-    fn sealed_to(&self, peer: PeerId, body: SealedBody, ctx: &mut Ctx<'_>) {
-        let member = self.people.get(&peer).and_then(|p| p.member);
-        if let Some(member) = member.and_then(|sid| self.members.get(&sid)) {
-            member.send(body, ctx);
-        }
-    }
-
-    fn link(&self, peer: PeerId) -> Option<&Link> {
-        self.people.get(&peer)?.link.as_ref()
-    }
-
-    fn linked(&self) -> Vec<PeerId> {
-        let open = |p: &Person| p.link.as_ref().is_some_and(Link::is_open);
-        self.people
-            .iter()
-            .filter(|(_, p)| open(p))
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
-    fn name_of(&self, peer: PeerId) -> String {
-        self.people
-            .get(&peer)
-            .map_or_else(|| fallback_name(&peer), |p| p.name.clone())
-    }
-
-    fn message_view(
-        &self,
-        author: PeerId,
-        seq: u64,
-        record: &ChatRecord,
-        ctx: &Ctx<'_>,
-    ) -> MessageView {
-        let mine = author == self.me;
-        MessageView {
-            room: self.id,
-            author,
-            name: if mine {
-                ctx.config.name.clone()
-            } else {
-                self.name_of(author)
-            },
-            seq,
-            id: record.id,
-            at: record.at,
-            stored: record.stored,
-            text: record.text.clone(),
-            delivered: if mine {
-                self.chat.delivered(seq)
-            } else {
-                Vec::new()
-            },
-        }
-    }
-
-    fn person_view(&self, peer: PeerId) -> Option<PersonView> {
-        let p = self.people.get(&peer)?;
-        let (link, presence, route) = match (&p.link, p.member, p.why) {
-            (Some(link), _, _) => link.view(),
-            (None, Some(_), Some(_)) => (LinkPhase::Failed, Presence::Online, None),
-            (None, Some(_), None) => (LinkPhase::Disconnected, Presence::Online, None),
-            (None, None, _) => (LinkPhase::Disconnected, Presence::Offline, None),
-        };
-        let inviter = peer == self.invite.inviter();
-        let name = p.name.clone();
-        Some(PersonView {
-            room: self.id,
-            peer,
-            name,
-            presence,
-            link,
-            route,
-            why: p.why,
-            inviter,
-        })
-    }
-
-    fn offer_view(&self, from: PeerId, id: OfferId) -> Option<OfferView> {
-        if from == self.me {
-            self.serves.view(id, |peer| self.name_of(peer))
-        } else {
-            self.fetches.view(from, id)
-        }
-    }
 }
 
 impl Person {
@@ -889,6 +366,24 @@ impl Person {
             why: None,
             relink: None,
             failures: 0,
+            links_left: LINKS_MOST,
+            links_at: Mono::default(),
         }
     }
+
+    /// Whether the person may have us make a new link now.
+    fn may_have_link(&mut self, now: Mono) -> bool {
+        let earned = now.since(self.links_at).as_millis() / LINK_EVERY.as_millis();
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.links_left = self.links_left.saturating_add(earned).min(LINKS_MOST);
+            self.links_at = now;
+        }
+        let may = self.links_left > 0;
+        self.links_left = self.links_left.saturating_sub(1);
+        may
+    }
 }
+
+#[cfg(test)]
+mod tests;

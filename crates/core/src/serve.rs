@@ -6,18 +6,25 @@
 //! An offer is announced on every new link. A receiver first says what it has, then accepts; a
 //! worker then sends the rest. What the receiver acknowledges is durable there.
 
+mod offering;
+mod progress;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kith_api::{ApiError, FetchPhase, OfferAction, OfferView, ReceiverView, ServePhase, Traffic};
+use kith_api::Traffic;
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, frame, limits};
 
 use crate::effect::{Effect, ServeEffect};
 use crate::engine::Ctx;
-use crate::input::{NewOffer, ServeKey, ServeNews};
+use crate::input::ServeKey;
 use crate::offer;
+
+/// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
+const MAX_DECLARED: usize = 65_536;
 
 /// Our offers in one room.
 #[derive(Debug)]
@@ -45,11 +52,22 @@ struct Receiver {
     state: State,
     /// Chunks that are durable there, of entries that are not yet verified.
     durable: BTreeMap<u32, RangeSet>,
-    /// Entries that are complete there.
+    /// Entries that are complete there, and their bytes.
     verified: RangeSet,
+    verified_bytes: u64,
+    /// What the receiver said over this link that it has; the whole truth once it accepts.
+    declared: Declared,
+    /// Entries of the manifest that went out over this link.
+    paged: u32,
     /// Chunks this process has sent, of entries that are not yet verified.
     sent: BTreeMap<u32, RangeSet>,
     traffic: Traffic,
+}
+
+#[derive(Debug, Default)]
+struct Declared {
+    have: BTreeMap<u32, RangeSet>,
+    verified: RangeSet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,93 +104,6 @@ impl Serves {
         }
     }
 
-    /// Offers files to the given, or to all, of the linked peers and of those who come later.
-    pub fn add(
-        &mut self,
-        new: NewOffer,
-        linked: &[PeerId],
-        ctx: &mut Ctx<'_>,
-    ) -> Result<(OfferId, Vec<ServeOut>), ApiError> {
-        let bad = |text: &str| Err(ApiError::with(Code::BadRequest, text));
-        if new.entries.is_empty() {
-            return bad("There is nothing to send.");
-        }
-        if new.entries.len() > limits::MAX_ENTRIES as usize {
-            return bad("That is too many files for one offer. Send fewer, or an archive of them.");
-        }
-        if new
-            .note
-            .as_ref()
-            .is_some_and(|n| n.len() > limits::MAX_NOTE)
-        {
-            return bad("The note is too long.");
-        }
-        let Some(total) = offer::total(&new.entries) else {
-            return bad("The files are too large.");
-        };
-        let id = offer::offer_id(&ctx.config.id_pk, &self.room, &new.name, &new.entries);
-        let to: BTreeSet<PeerId> = new.to.into_iter().collect();
-        match self.offers.get_mut(&id).filter(|o| !o.withdrawn) {
-            Some(offer) => {
-                // The same files again: whoever was left out is let in.
-                if to.is_empty() {
-                    offer.to.clear();
-                } else if !offer.to.is_empty() {
-                    offer.to.extend(to);
-                }
-                offer
-                    .receivers
-                    .retain(|_, r| !matches!(r.state, State::Declined(_)));
-            }
-            None => {
-                let offer = Offer {
-                    name: new.name,
-                    note: new.note,
-                    entries: new.entries.into(),
-                    total,
-                    to,
-                    withdrawn: false,
-                    receivers: BTreeMap::new(),
-                };
-                self.offers.insert(id, offer);
-            }
-        }
-        let mut out = vec![ServeOut::Changed(id)];
-        for peer in linked {
-            out.extend(self.announce(id, *peer));
-        }
-        Ok((id, out))
-    }
-
-    /// Takes an offer back.
-    pub fn withdraw(
-        &mut self,
-        id: OfferId,
-        linked: &[PeerId],
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Vec<ServeOut>, ApiError> {
-        let room = self.room;
-        let Some(offer) = self.offers.get_mut(&id).filter(|o| !o.withdrawn) else {
-            return Err(ApiError::new(Code::NotNow));
-        };
-        offer.withdrawn = true;
-        let mut out = vec![ServeOut::Changed(id)];
-        for (peer, r) in &mut offer.receivers {
-            stop(room, *peer, id, r, ctx);
-            if r.state != State::Done {
-                r.state = State::Failed(Code::Cancelled);
-            }
-            if linked.contains(peer) {
-                let gone = PeerMessage::Gone {
-                    offer_id: id,
-                    why: Code::Cancelled,
-                };
-                out.push(ServeOut::Send(*peer, gone));
-            }
-        }
-        Ok(out)
-    }
-
     /// A link is open.
     pub fn on_open(&mut self, peer: PeerId) -> Vec<ServeOut> {
         let ids: Vec<OfferId> = self.offers.keys().copied().collect();
@@ -189,6 +120,7 @@ impl Serves {
             let Some(r) = offer.receivers.get_mut(&peer) else {
                 continue;
             };
+            r.declared = Declared::default();
             if let State::Serving { .. } = r.state {
                 stop(room, peer, *id, r, ctx);
                 r.state = State::Stalled;
@@ -209,10 +141,16 @@ impl Serves {
     ) -> Vec<ServeOut> {
         match message {
             PeerMessage::Browse { offer_id, first } => {
-                let Some((offer, _)) = self.receiver(peer, offer_id) else {
+                let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                let pages = offer::pages(offer_id, &offer.entries, first);
+                // Each page goes out once a link: a short question must not cost us megabytes
+                // again and again.
+                if first < r.paged {
+                    return Vec::new();
+                }
+                let pages = offer::pages(offer_id, offer.entries, first);
+                r.paged = offer::end_of(&pages).max(r.paged);
                 pages.into_iter().map(|m| ServeOut::Send(peer, m)).collect()
             }
             PeerMessage::Have {
@@ -223,8 +161,9 @@ impl Serves {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                if fits(&offer.entries, entry, &ranges) && !r.verified.contains(entry.into()) {
-                    r.durable.insert(entry, ranges);
+                let known: usize = r.declared.have.values().map(|r| r.ranges().len()).sum();
+                if fits(offer.entries, entry, &ranges) && known < MAX_DECLARED {
+                    r.declared.have.entry(entry).or_default().union(&ranges);
                 }
                 Vec::new()
             }
@@ -235,14 +174,12 @@ impl Serves {
                 if entries.end() > offer.entries.len() as u64 {
                     return Vec::new();
                 }
-                for &(a, b) in entries.ranges() {
-                    for entry in a..b {
-                        r.durable.remove(&(entry as u32));
-                        r.sent.remove(&(entry as u32));
-                    }
+                r.declared.verified.union(&entries);
+                if let State::Serving { .. } = r.state {
+                    r.verify(&entries, offer.entries);
+                    return vec![ServeOut::Changed(offer_id)];
                 }
-                r.verified.union(&entries);
-                vec![ServeOut::Changed(offer_id)]
+                Vec::new()
             }
             PeerMessage::Accept { offer_id, transfer } => {
                 self.start(peer, link, offer_id, transfer, ctx)
@@ -259,7 +196,7 @@ impl Serves {
                 let State::Serving { run, .. } = r.state else {
                     return Vec::new();
                 };
-                if fits(&offer.entries, entry, &ranges) {
+                if fits(offer.entries, entry, &ranges) {
                     if let Some(durable) = r.durable.get_mut(&entry) {
                         ranges
                             .ranges()
@@ -272,6 +209,7 @@ impl Serves {
                         offer: offer_id,
                     };
                     ctx.out(Effect::Serve(key, run, ServeEffect::Want { entry, ranges }));
+                    return vec![ServeOut::Changed(offer_id)];
                 }
                 Vec::new()
             }
@@ -280,209 +218,39 @@ impl Serves {
                 self.finish(peer, offer_id, State::Declined(why), ctx)
             }
             PeerMessage::Cancel { offer_id, why } => {
-                let state = match why {
-                    Code::Cancelled | Code::Declined => State::Declined(why),
-                    _ => State::Failed(why),
+                let meant = matches!(why, Code::Cancelled | Code::Declined);
+                let state = if meant {
+                    State::Declined(why)
+                } else {
+                    State::Failed(why)
                 };
                 self.finish(peer, offer_id, state, ctx)
             }
-            _ => Vec::new(),
+            PeerMessage::Confirm { .. }
+            | PeerMessage::ChatSync { .. }
+            | PeerMessage::Chat { .. }
+            | PeerMessage::ChatAck { .. }
+            | PeerMessage::Offer { .. }
+            | PeerMessage::Entries { .. }
+            | PeerMessage::Gone { .. }
+            | PeerMessage::EntryDone { .. }
+            | PeerMessage::Bye { .. }
+            | PeerMessage::Unknown => Vec::new(),
         }
     }
 
-    /// Chunks are durable at the peer.
-    pub fn on_ack(
-        &mut self,
-        peer: PeerId,
-        link: LinkId,
-        transfer: u32,
-        entry: u32,
-        ranges: RangeSet,
-    ) -> Vec<ServeOut> {
-        for (id, offer) in &mut self.offers {
-            let Some(r) = offer.receivers.get_mut(&peer) else {
-                continue;
-            };
-            let State::Serving {
-                link: l,
-                transfer: t,
-                ..
-            } = r.state
-            else {
-                continue;
-            };
-            if l != link || t != transfer {
-                continue;
-            }
-            // An ack for what was never sent is a lie or a mistake; either way it is not believed.
-            let sent = r.sent.get(&entry);
-            let known = ranges
-                .ranges()
-                .iter()
-                .all(|&(a, b)| sent.is_some_and(|s| s.next_missing(a) >= b));
-            if known && fits(&offer.entries, entry, &ranges) {
-                r.durable.entry(entry).or_default().union(&ranges);
-                return vec![ServeOut::Changed(*id)];
-            }
-            return Vec::new();
-        }
-        Vec::new()
-    }
-
-    /// News of a worker.
-    pub fn handle(
-        &mut self,
-        key: ServeKey,
-        run: u32,
-        news: ServeNews,
-        ctx: &mut Ctx<'_>,
-    ) -> Vec<ServeOut> {
-        let ServeKey {
-            peer, offer: id, ..
-        } = key;
-        let Some((offer, r)) = self.receiver(peer, id) else {
-            return Vec::new();
-        };
-        match r.state {
-            State::Serving { run: current, .. } if current == run => {}
-            State::Serving { .. }
-            | State::Offered
-            | State::Stalled
-            | State::Done
-            | State::Declined(_)
-            | State::Failed(_) => return Vec::new(),
-        }
-        match news {
-            ServeNews::Sent { entry, ranges } => {
-                let size = offer.entries.get(entry as usize).map_or(0, |e| e.size);
-                let sent = r.sent.entry(entry).or_default();
-                r.traffic.sent += bytes_of(size, &ranges);
-                r.traffic.resent += overlap(size, sent, &ranges);
-                if let Some(durable) = r.durable.get(&entry) {
-                    r.traffic.resent_durable += overlap(size, durable, &ranges);
-                }
-                sent.union(&ranges);
-                vec![ServeOut::Changed(id)]
-            }
-            ServeNews::EntryRead { entry, sha256 } => {
-                let message = PeerMessage::EntryDone {
-                    offer_id: id,
-                    entry,
-                    sha256,
-                };
-                vec![ServeOut::Send(peer, message)]
-            }
-            ServeNews::Failed(code) => {
-                let gone = PeerMessage::Gone {
-                    offer_id: id,
-                    why: code,
-                };
-                let mut out = vec![ServeOut::Send(peer, gone)];
-                out.extend(self.finish(peer, id, State::Failed(code), ctx));
-                out
-            }
-        }
-    }
-
-    /// Ends all workers.
+    /// Ends all workers; receivers may go on over their next links.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let room = self.room;
         for (id, offer) in &mut self.offers {
             for (peer, r) in &mut offer.receivers {
                 stop(room, *peer, *id, r, ctx);
+                r.declared = Declared::default();
+                if let State::Serving { .. } = r.state {
+                    r.state = State::Stalled;
+                }
             }
         }
-    }
-
-    /// All offers.
-    pub fn ids(&self) -> Vec<OfferId> {
-        self.offers.keys().copied().collect()
-    }
-
-    /// One offer as front ends see it; `name_of` names receivers.
-    pub fn view(&self, id: OfferId, name_of: impl Fn(PeerId) -> String) -> Option<OfferView> {
-        let offer = self.offers.get(&id)?;
-        let mut traffic = Traffic::default();
-        for r in offer.receivers.values() {
-            traffic.sent += r.traffic.sent;
-            traffic.resent += r.traffic.resent;
-            traffic.resent_durable += r.traffic.resent_durable;
-        }
-        let receivers = offer.receivers.iter().map(|(peer, r)| {
-            let (phase, why) = match r.state {
-                State::Offered => (ServePhase::Offered, None),
-                State::Serving { .. } => (ServePhase::Serving, None),
-                State::Stalled => (ServePhase::Stalled, None),
-                State::Done => (ServePhase::Done, None),
-                State::Declined(code) => (ServePhase::Declined, Some(code)),
-                State::Failed(code) => (ServePhase::Failed, Some(code)),
-            };
-            let done = match r.state {
-                State::Done => offer.total,
-                _ => r.done_bytes(&offer.entries),
-            };
-            ReceiverView {
-                peer: *peer,
-                name: name_of(*peer),
-                phase,
-                done,
-                why,
-            }
-        });
-        Some(OfferView {
-            room: self.room,
-            from: self.me,
-            offer: id,
-            mine: true,
-            name: offer.name.clone(),
-            note: offer.note.clone(),
-            entries: offer.entries.len() as u32,
-            preview: offer::preview(&offer.entries),
-            total: offer.total,
-            phase: if offer.withdrawn {
-                FetchPhase::Withdrawn
-            } else {
-                FetchPhase::Seen
-            },
-            done: 0,
-            dir: None,
-            why: None,
-            receivers: receivers.collect(),
-            traffic,
-            can: if offer.withdrawn {
-                Vec::new()
-            } else {
-                vec![OfferAction::Withdraw]
-            },
-        })
-    }
-
-    fn announce(&mut self, id: OfferId, peer: PeerId) -> Vec<ServeOut> {
-        let Some(offer) = self.offers.get_mut(&id) else {
-            return Vec::new();
-        };
-        let meant = offer.to.is_empty() || offer.to.contains(&peer);
-        if offer.withdrawn || !meant {
-            return Vec::new();
-        }
-        let r = offer.receivers.entry(peer).or_insert_with(Receiver::new);
-        if let State::Declined(_) = r.state {
-            return Vec::new();
-        }
-        let mut out = vec![ServeOut::Changed(id)];
-        let entries = offer.entries.len() as u32;
-        let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);
-        let announce = PeerMessage::Offer {
-            offer_id: id,
-            name,
-            entries,
-            total,
-            note,
-        };
-        out.push(ServeOut::Send(peer, announce));
-        let pages = offer::pages(id, &offer.entries, 0);
-        out.extend(pages.into_iter().map(|m| ServeOut::Send(peer, m)));
-        out
     }
 
     fn start(
@@ -494,7 +262,7 @@ impl Serves {
         ctx: &mut Ctx<'_>,
     ) -> Vec<ServeOut> {
         let room = self.room;
-        self.runs += 1;
+        self.runs = self.runs.wrapping_add(1);
         let run = self.runs;
         let Some((offer, r)) = self.receiver(peer, id) else {
             let gone = PeerMessage::Gone {
@@ -503,8 +271,14 @@ impl Serves {
             };
             return vec![ServeOut::Send(peer, gone)];
         };
-        let entries = Arc::clone(&offer.entries);
+        let entries = Arc::clone(offer.entries);
         stop(room, peer, id, r, ctx);
+        // What it had before it may have thrown away since: what it says now counts.
+        let Declared { mut have, verified } = std::mem::take(&mut r.declared);
+        have.retain(|e, _| !verified.contains(u64::from(*e)));
+        (r.durable, r.verified, r.verified_bytes) = (have, RangeSet::new(), 0);
+        r.verify(&verified, offer.entries);
+        r.declared.verified = verified;
         r.state = State::Serving {
             link,
             transfer,
@@ -544,6 +318,7 @@ impl Serves {
         r.state = state;
         r.sent.clear();
         r.durable.clear();
+        r.declared = Declared::default();
         vec![ServeOut::Changed(id)]
     }
 
@@ -570,26 +345,32 @@ impl Receiver {
             state: State::Offered,
             durable: BTreeMap::new(),
             verified: RangeSet::new(),
+            verified_bytes: 0,
+            declared: Declared::default(),
+            paged: 0,
             sent: BTreeMap::new(),
             traffic: Traffic::default(),
         }
     }
 
     fn done_bytes(&self, entries: &[Entry]) -> u64 {
-        let size = |i: u64| entries.get(i as usize).map_or(0, |e| e.size);
-        let verified: u64 = self
-            .verified
-            .ranges()
-            .iter()
-            .flat_map(|&(a, b)| a..b)
-            .map(size)
-            .sum();
-        let durable: u64 = self
-            .durable
-            .iter()
-            .map(|(e, r)| bytes_of(size(u64::from(*e)), r))
-            .sum();
-        verified + durable
+        let size = |e: u32| entries.get(e as usize).map_or(0, |e| e.size);
+        let durable = self.durable.iter().map(|(e, r)| bytes_of(size(*e), r));
+        self.verified_bytes + durable.sum::<u64>()
+    }
+
+    /// These are complete there; only what is new of them costs anything.
+    fn verify(&mut self, new: &RangeSet, entries: &[Entry]) {
+        let mut fresh = new.clone();
+        for &(a, b) in self.verified.ranges() {
+            fresh.remove(a, b);
+        }
+        let size = |e: u64| entries.get(e as usize).map_or(0, |e| e.size);
+        let all = fresh.ranges().iter().flat_map(|&(a, b)| a..b);
+        self.verified_bytes += all.map(size).sum::<u64>();
+        self.verified.union(new);
+        self.durable.retain(|e, _| !new.contains(u64::from(*e)));
+        self.sent.retain(|e, _| !new.contains(u64::from(*e)));
     }
 }
 
@@ -618,14 +399,6 @@ pub(crate) fn bytes_of(size: u64, ranges: &RangeSet) -> u64 {
             .saturating_sub(a.saturating_mul(chunk))
     };
     ranges.ranges().iter().map(bytes).sum()
-}
-
-fn overlap(size: u64, known: &RangeSet, ranges: &RangeSet) -> u64 {
-    let mut fresh = ranges.clone();
-    for &(a, b) in known.ranges() {
-        fresh.remove(a, b);
-    }
-    bytes_of(size, ranges) - bytes_of(size, &fresh)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //!               └─────────┴→ Waiting   └→ Refused
 //! ```
 
+mod timing;
+
 use std::time::Duration;
 
 use kith_api::SessionPhase;
@@ -15,7 +17,7 @@ use kith_protocol::{Code, RoomId, Sid};
 use crate::effect::{Effect, SessionEffect};
 use crate::engine::Ctx;
 use crate::input::SessionNews;
-use crate::time::{Deadline, Mono};
+use crate::time::Mono;
 
 /// Opening the WebSocket may take this long.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,10 +27,14 @@ pub const GREET_TIMEOUT: Duration = Duration::from_secs(10);
 pub const QUIET: Duration = Duration::from_secs(15);
 /// … and take the server for dead after this much.
 pub const DEAD: Duration = Duration::from_secs(35);
+/// After our addresses changed, the server must answer within this.
+pub const PROBE: Duration = Duration::from_secs(3);
 /// Retry delays are drawn from zero to this, doubled each time …
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// … up to this.
 pub const BACKOFF_LAST: Duration = Duration::from_secs(30);
+/// After this long in the room, the doubling starts over.
+pub const STEADY: Duration = Duration::from_secs(10);
 /// No two dials are closer together than this.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
 
@@ -38,7 +44,7 @@ pub struct Session {
     room: RoomId,
     server: ServerAddr,
     state: State,
-    /// Dials since the last success.
+    /// Dials since we were last in the room for a while.
     attempt: u32,
     why: Option<Code>,
 }
@@ -56,8 +62,11 @@ enum State {
     },
     Joined {
         sid: Sid,
+        since: Mono,
         heard: Mono,
         pinged: Option<Mono>,
+        /// Our addresses changed then, and the server has not been heard since.
+        suspect: Option<Mono>,
         ice: Vec<IceServer>,
     },
     Waiting {
@@ -198,71 +207,6 @@ impl Session {
         }
     }
 
-    /// Acts on time.
-    pub fn on_time(&mut self, ctx: &mut Ctx<'_>) -> Option<SessionOut> {
-        let now = ctx.now.mono;
-        if self.deadline().is_none_or(|d| d.at > now) {
-            return None;
-        }
-        match &mut self.state {
-            State::Offline | State::Refused => None,
-            State::Waiting { .. } => {
-                self.dial(ctx);
-                None
-            }
-            State::Dialing { sid, .. } | State::Greeting { sid, .. } => {
-                let sid = *sid;
-                self.effect(ctx, sid, SessionEffect::Close);
-                self.lost(Code::ServerUnreachable, ctx)
-            }
-            State::Joined {
-                sid, heard, pinged, ..
-            } => {
-                let sid = *sid;
-                if now.since(*heard) >= DEAD {
-                    self.effect(ctx, sid, SessionEffect::Close);
-                    return self.lost(Code::ServerUnreachable, ctx);
-                }
-                *pinged = Some(now);
-                self.effect(
-                    ctx,
-                    sid,
-                    SessionEffect::Send(ClientMessage::Ping { t: now.0 }),
-                );
-                None
-            }
-        }
-    }
-
-    /// When [`Session::on_time`] has something to do.
-    pub fn deadline(&self) -> Option<Deadline> {
-        match &self.state {
-            State::Offline | State::Refused => None,
-            State::Dialing { since, .. } => Some(Deadline {
-                at: *since + DIAL_TIMEOUT,
-                why: "dial",
-            }),
-            State::Greeting { since, .. } => Some(Deadline {
-                at: *since + GREET_TIMEOUT,
-                why: "greet",
-            }),
-            State::Joined { heard, pinged, .. } => Some(match pinged {
-                None => Deadline {
-                    at: *heard + QUIET,
-                    why: "heartbeat",
-                },
-                Some(_) => Deadline {
-                    at: *heard + DEAD,
-                    why: "server silent",
-                },
-            }),
-            State::Waiting { until } => Some(Deadline {
-                at: *until,
-                why: "retry",
-            }),
-        }
-    }
-
     fn on_message(
         &mut self,
         sid: Sid,
@@ -271,9 +215,16 @@ impl Session {
         ctx: &mut Ctx<'_>,
     ) -> Option<SessionOut> {
         let greeting = matches!(self.state, State::Greeting { .. });
-        let joined = if let State::Joined { heard, pinged, .. } = &mut self.state {
+        let joined = if let State::Joined {
+            heard,
+            pinged,
+            suspect,
+            ..
+        } = &mut self.state
+        {
             *heard = ctx.now.mono;
             *pinged = None;
+            *suspect = None;
             true
         } else {
             false
@@ -291,11 +242,12 @@ impl Session {
                 ..
             } if greeting && you == sid => {
                 let heard = ctx.now.mono;
-                self.attempt = 0;
                 let state = State::Joined {
                     sid,
+                    since: heard,
                     heard,
                     pinged: None,
+                    suspect: None,
                     ice: ice_servers,
                 };
                 self.transition(state, None);
@@ -374,6 +326,12 @@ impl Session {
             self.transition(State::Refused, Some(code));
             return Some(SessionOut::Lost);
         }
+        // A server that lets us in and throws us out at once is not dialled in a loop.
+        if let State::Joined { since, .. } = self.state
+            && ctx.now.mono.since(since) >= STEADY
+        {
+            self.attempt = 0;
+        }
         let doublings = self.attempt.saturating_sub(1).min(10);
         let most = BACKOFF_FIRST
             .saturating_mul(1 << doublings)
@@ -410,179 +368,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::World;
-    use kith_protocol::ids::Nonce;
-    use kith_protocol::room::{Member, RoomInfo};
-
-    fn keys() -> RoomKeys {
-        RoomKeys::derive(&[1; 32])
-    }
-
-    fn session() -> Session {
-        Session::new(keys().room_id(), ServerAddr::parse("example.org").unwrap())
-    }
-
-    fn dialled(world: &mut World) -> (Session, Sid) {
-        let mut s = session();
-        s.start(&mut world.ctx());
-        let Some(Effect::Session(_, sid, SessionEffect::Dial(_))) = world.pop() else {
-            panic!()
-        };
-        (s, sid)
-    }
-
-    fn joined(world: &mut World) -> (Session, Sid) {
-        let (mut s, sid) = dialled(world);
-        s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
-        let m = ServerMessage::Challenge {
-            nonce: Nonce([2; 32]),
-        };
-        s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
-        let members = [Sid([3; 16]), sid, Sid([3; 16])];
-        let m = ServerMessage::Joined {
-            you: sid,
-            members: members.map(|sid| Member { sid, caps: vec![] }).to_vec(),
-            room: RoomInfo {
-                locked: false,
-                capacity: 9,
-            },
-            ice_servers: vec![],
-            ice_ttl: 0,
-            token: String::new(),
-        };
-        let out = s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
-        assert_eq!(out, Some(SessionOut::Joined(vec![Sid([3; 16])])));
-        (s, sid)
-    }
-
-    #[test]
-    fn joins_with_a_proof_that_holds() {
-        let mut world = World::new();
-        let (s, sid) = joined(&mut world);
-        assert_eq!(s.phase(), (SessionPhase::Joined, None));
-        let sent = world.drain();
-        let [
-            Effect::Session(_, _, SessionEffect::Send(ClientMessage::Join { access_pk, .. })),
-            Effect::Session(_, _, SessionEffect::Send(ClientMessage::Prove { sig })),
-        ] = &sent[..]
-        else {
-            panic!("{sent:?}")
-        };
-        let room = keys().room_id();
-        let nonce = Nonce([2; 32]);
-        let ok =
-            kith_protocol::invite::verify_proof(access_pk, &room, "example.org", &nonce, &sid, sig);
-        assert!(ok);
-    }
-
-    #[test]
-    fn a_lost_server_is_dialled_again_with_growing_random_delays_and_a_new_sid() {
-        let mut world = World::new();
-        let (mut s, mut sid) = dialled(&mut world);
-        let mut seen = vec![sid];
-        for round in 0..12u32 {
-            let news = SessionNews::Closed(Code::ServerUnreachable);
-            let out = s.handle(sid, news, &keys(), &mut world.ctx());
-            assert_eq!(out, Some(SessionOut::Lost));
-            let at = s.deadline().unwrap().at;
-            let delay = at.since(world.now.mono);
-            let most = (BACKOFF_FIRST * (1 << round.min(10))).min(BACKOFF_LAST);
-            assert!(
-                delay >= BACKOFF_FLOOR && delay <= most,
-                "{round}: {delay:?}"
-            );
-            world.now.mono = at;
-            s.on_time(&mut world.ctx());
-            let Some(Effect::Session(_, next, SessionEffect::Dial(_))) = world.pop() else {
-                panic!()
-            };
-            assert!(!seen.contains(&next));
-            seen.push(next);
-            sid = next;
-        }
-    }
-
-    #[test]
-    fn a_final_refusal_is_not_retried() {
-        for (code, phase) in [
-            (Code::BadProof, SessionPhase::Refused),
-            (Code::UnsupportedVersion, SessionPhase::Refused),
-            (Code::RoomFull, SessionPhase::Waiting),
-            (Code::RateLimited, SessionPhase::Waiting),
-        ] {
-            let mut world = World::new();
-            let (mut s, sid) = dialled(&mut world);
-            s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
-            let m = ServerMessage::Error {
-                code,
-                message: String::new(),
-                about: None,
-            };
-            s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
-            assert_eq!(s.phase(), (phase, Some(code)));
-        }
-    }
-
-    #[test]
-    fn silence_is_asked_about_and_then_believed() {
-        let mut world = World::new();
-        let (mut s, sid) = joined(&mut world);
-        world.drain();
-        world.now.mono = s.deadline().unwrap().at;
-        assert_eq!(s.on_time(&mut world.ctx()), None);
-        let ping = world.pop();
-        assert!(matches!(
-            ping,
-            Some(Effect::Session(
-                _,
-                _,
-                SessionEffect::Send(ClientMessage::Ping { .. })
-            ))
-        ));
-        let m = ServerMessage::Pong { t: 0 };
-        s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
-        assert_eq!(s.deadline().unwrap().why, "heartbeat");
-        world.now.mono = s.deadline().unwrap().at;
-        s.on_time(&mut world.ctx());
-        world.now.mono = s.deadline().unwrap().at;
-        assert_eq!(s.on_time(&mut world.ctx()), Some(SessionOut::Lost));
-        assert_eq!(s.phase().0, SessionPhase::Waiting);
-    }
-
-    #[test]
-    fn news_of_an_earlier_connection_is_ignored() {
-        let mut world = World::new();
-        let (mut s, _) = joined(&mut world);
-        let news = SessionNews::Closed(Code::ServerUnreachable);
-        assert_eq!(
-            s.handle(Sid([9; 16]), news, &keys(), &mut world.ctx()),
-            None
-        );
-        assert_eq!(s.phase().0, SessionPhase::Joined);
-    }
-
-    #[test]
-    fn messages_before_their_time_are_ignored() {
-        let mut world = World::new();
-        let (mut s, sid) = dialled(&mut world);
-        for m in [
-            ServerMessage::MemberJoined {
-                sid: Sid([7; 16]),
-                caps: vec![],
-            },
-            ServerMessage::Signal {
-                from: Sid([7; 16]),
-                body: vec![1].into(),
-            },
-            ServerMessage::Challenge {
-                nonce: Nonce([0; 32]),
-            },
-        ] {
-            let out = s.handle(sid, SessionNews::Message(m), &keys(), &mut world.ctx());
-            assert_eq!(out, None);
-        }
-        assert!(world.drain().is_empty());
-    }
-}
+mod tests;

@@ -1,0 +1,115 @@
+//! The user takes an offer or refuses it.
+
+use std::sync::Arc;
+
+use kith_api::{ApiError, OfferAction};
+use kith_protocol::Code;
+use kith_protocol::peer::PeerMessage;
+
+use super::{After, FetchOut, Fetches, State};
+use crate::effect::{Effect, FetchEffect};
+use crate::engine::Ctx;
+use crate::record::{FetchKey, FetchRecord, Put};
+
+impl Fetches {
+    /// Takes an offer, into `dir`.
+    pub fn accept(
+        &mut self,
+        key: FetchKey,
+        dir: String,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Vec<FetchOut>, ApiError> {
+        let at = (key.from, key.offer);
+        let Some(f) = self.fetches.get_mut(&at) else {
+            return Err(ApiError::new(Code::NotNow));
+        };
+        if !f.can().contains(&OfferAction::Accept) {
+            return Err(ApiError::new(Code::NotNow));
+        }
+        self.runs = self.runs.wrapping_add(1);
+        f.run = self.runs;
+        let saved = self
+            .saved
+            .get(&at)
+            .filter(|s| s.record.dir == dir && s.record.entries == f.entries);
+        let record = match (&f.record, saved) {
+            (Some(r), _) if r.dir == dir => Arc::clone(r),
+            (_, Some(s)) => {
+                f.durable = s.ranges.iter().cloned().collect();
+                f.done = s.done.iter().cloned().collect();
+                Arc::new(s.record.clone())
+            }
+            (_, None) => {
+                f.durable.clear();
+                f.done.clear();
+                let tag = ctx
+                    .random::<8>()
+                    .iter()
+                    .map(|b| format!("{b:02x}"))
+                    .collect();
+                let (name, entries) = (f.name.clone(), f.entries.clone());
+                Arc::new(FetchRecord {
+                    key,
+                    dir,
+                    tag,
+                    name,
+                    entries,
+                    roots: Vec::new(),
+                })
+            }
+        };
+        f.measure();
+        f.record = Some(Arc::clone(&record));
+        f.state = State::Accepted;
+        f.strikes = 0;
+        f.mismatches = 0;
+        let (ranges, done) = (f.durable.clone(), f.done.clone());
+        let effect = FetchEffect::Prepare {
+            record,
+            ranges,
+            done,
+        };
+        ctx.out(Effect::Fetch(key, f.run, effect));
+        Ok(vec![FetchOut::Changed(key.from, key.offer)])
+    }
+
+    /// Refuses an offer, or ends its fetch and removes what is unfinished.
+    pub fn decline(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Result<Vec<FetchOut>, ApiError> {
+        let at = (key.from, key.offer);
+        let Some(f) = self.fetches.get_mut(&at) else {
+            return Err(ApiError::new(Code::NotNow));
+        };
+        let can = f.can();
+        if !can.contains(&OfferAction::Decline) && !can.contains(&OfferAction::Cancel) {
+            return Err(ApiError::new(Code::NotNow));
+        }
+        let message = if f.record.is_some() {
+            ctx.out(Effect::Fetch(
+                key,
+                f.run,
+                FetchEffect::Stop { discard: true },
+            ));
+            PeerMessage::Cancel {
+                offer_id: key.offer,
+                why: Code::Cancelled,
+            }
+        } else {
+            PeerMessage::Decline {
+                offer_id: key.offer,
+                why: Code::Declined,
+            }
+        };
+        f.state = State::Declined;
+        f.record = None;
+        f.durable.clear();
+        f.synced.clear();
+        f.done.clear();
+        f.measure();
+        self.saved.remove(&at);
+        self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
+        Ok(vec![
+            FetchOut::Send(key.from, message),
+            FetchOut::Changed(key.from, key.offer),
+        ])
+    }
+}

@@ -1,0 +1,106 @@
+//! What is promised only once the store has it.
+
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, limits};
+
+use super::{After, FetchOut, Fetches, State};
+use crate::effect::Effect;
+use crate::engine::Ctx;
+use crate::input::JobId;
+use crate::record::{FetchKey, Put};
+
+impl Fetches {
+    /// Whether `job` is one of ours.
+    pub fn owns(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
+    /// A store job of ours is durable.
+    pub fn on_stored(&mut self, job: JobId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let Some((key, after)) = self.jobs.remove(&job) else {
+            return Vec::new();
+        };
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return Vec::new();
+        };
+        let changed = FetchOut::Changed(key.from, key.offer);
+        match after {
+            After::Nothing => Vec::new(),
+            After::Begin { run } if f.run == run && f.state == State::Accepted => {
+                f.state = State::Stalled;
+                let mut out = vec![changed];
+                if f.is_complete() {
+                    out.extend(f.complete(key, ctx));
+                } else {
+                    out.extend(self.attach(key, ctx));
+                }
+                out
+            }
+            After::Acknowledge { run, entry, ranges } if f.run == run => {
+                // The entry may have been completed or voided while the record was written.
+                if f.synced.contains_key(&entry) {
+                    f.durable.entry(entry).or_default().union(&ranges);
+                }
+                let mut out = vec![changed];
+                if let State::Fetching { transfer } = f.state {
+                    let ack = |ranges| FetchOut::Ack {
+                        peer: key.from,
+                        transfer,
+                        entry,
+                        ranges,
+                    };
+                    out.extend(ranges.split(limits::MAX_RANGES).map(ack));
+                }
+                out
+            }
+            // A fetch that was cancelled meanwhile has no record, and its files are nobody's.
+            After::Complete { run, entry, name } if f.run == run && f.record.is_some() => {
+                f.durable.remove(&entry);
+                f.synced.remove(&entry);
+                let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
+                if f.done.insert(entry, name).is_none() {
+                    f.done_size += size;
+                }
+                let mut out = vec![changed];
+                if f.link.is_some() {
+                    let mut entries = RangeSet::new();
+                    entries.insert(entry.into(), u64::from(entry) + 1);
+                    let message = PeerMessage::Verified {
+                        offer_id: key.offer,
+                        entries,
+                    };
+                    out.push(FetchOut::Send(key.from, message));
+                }
+                if f.is_complete() {
+                    out.extend(f.complete(key, ctx));
+                }
+                out
+            }
+            After::Begin { .. } | After::Acknowledge { .. } | After::Complete { .. } => Vec::new(),
+        }
+    }
+
+    /// A store job of ours failed.
+    pub fn on_store_failed(&mut self, job: JobId, code: Code, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let Some((key, after)) = self.jobs.remove(&job) else {
+            return Vec::new();
+        };
+        match after {
+            After::Nothing => Vec::new(),
+            After::Begin { run } | After::Acknowledge { run, .. } | After::Complete { run, .. } => {
+                let fetch = self.fetches.get_mut(&(key.from, key.offer));
+                if fetch.is_none_or(|f| f.run != run) {
+                    return Vec::new();
+                };
+                self.fail(key, code, ctx)
+            }
+        }
+    }
+
+    pub(super) fn store(&mut self, key: FetchKey, puts: Vec<Put>, after: After, ctx: &mut Ctx<'_>) {
+        let job = ctx.job();
+        ctx.out(Effect::Store(job, puts));
+        self.jobs.insert(job, (key, after));
+    }
+}

@@ -1,0 +1,48 @@
+//! Others' offers as front ends see them.
+
+use kith_api::{FetchPhase, OfferView};
+use kith_protocol::{OfferId, PeerId};
+
+use super::{Fetches, State};
+use crate::offer;
+
+impl Fetches {
+    /// All offers.
+    pub fn ids(&self) -> Vec<(PeerId, OfferId)> {
+        self.fetches.keys().copied().collect()
+    }
+
+    /// One offer as front ends see it.
+    pub fn view(&self, from: PeerId, id: OfferId) -> Option<OfferView> {
+        let f = self.fetches.get(&(from, id))?;
+        let (phase, why) = match f.state {
+            State::Seen => (FetchPhase::Seen, None),
+            State::Offered => (FetchPhase::Offered, None),
+            State::Accepted => (FetchPhase::Accepted, None),
+            State::Fetching { .. } => (FetchPhase::Fetching, None),
+            State::Stalled => (FetchPhase::Stalled, None),
+            State::Done => (FetchPhase::Done, None),
+            State::Failed(code) => (FetchPhase::Failed, Some(code)),
+            State::Declined => (FetchPhase::Declined, None),
+            State::Withdrawn(code) => (FetchPhase::Withdrawn, Some(code)),
+        };
+        Some(OfferView {
+            room: self.room,
+            from,
+            offer: id,
+            mine: false,
+            name: f.name.clone(),
+            note: f.note.clone(),
+            entries: f.count,
+            preview: offer::preview(&f.entries),
+            total: f.total,
+            phase,
+            done: f.done_bytes(),
+            dir: f.record.as_ref().map(|r| r.dir.clone()),
+            why,
+            receivers: Vec::new(),
+            traffic: f.traffic,
+            can: f.can(),
+        })
+    }
+}

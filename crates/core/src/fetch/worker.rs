@@ -1,0 +1,136 @@
+//! News of the workers that fetch.
+
+use std::sync::Arc;
+
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, frame};
+
+use super::{After, FetchOut, Fetches, MISMATCHES, STRIKES, State};
+use crate::engine::Ctx;
+use crate::input::FetchNews;
+use crate::record::{FetchKey, Put};
+
+impl Fetches {
+    /// News of a worker.
+    pub fn handle(
+        &mut self,
+        key: FetchKey,
+        run: u32,
+        news: FetchNews,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return Vec::new();
+        };
+        let active = matches!(
+            f.state,
+            State::Accepted | State::Fetching { .. } | State::Stalled
+        );
+        if f.run != run || !active {
+            return Vec::new();
+        }
+        let changed = FetchOut::Changed(key.from, key.offer);
+        match news {
+            FetchNews::Prepared { roots, lost } => {
+                for entry in lost {
+                    f.durable.remove(&entry);
+                    f.done.remove(&entry);
+                }
+                f.measure();
+                let Some(record) = &mut f.record else {
+                    return Vec::new();
+                };
+                Arc::make_mut(record).roots = roots;
+                // The record starts over, so that nothing stale stands beside it.
+                let mut puts = vec![Put::DropFetch(key), Put::Fetch((**record).clone())];
+                let ranges = f
+                    .durable
+                    .iter()
+                    .map(|(e, r)| Put::Ranges(key, *e, r.clone()));
+                puts.extend(ranges);
+                puts.extend(
+                    f.done
+                        .iter()
+                        .map(|(e, n)| Put::EntryDone(key, *e, n.clone())),
+                );
+                f.synced = f.durable.clone();
+                f.traffic.resumed = f.done_bytes();
+                self.store(key, puts, After::Begin { run }, ctx);
+                vec![changed]
+            }
+            FetchNews::Durable { entry, ranges } => {
+                f.strikes = 0;
+                let all = f.synced.entry(entry).or_default();
+                all.union(&ranges);
+                let all = all.clone();
+                let after = After::Acknowledge { run, entry, ranges };
+                self.store(key, vec![Put::Ranges(key, entry, all)], after, ctx);
+                Vec::new()
+            }
+            FetchNews::Received { bytes, durable } => {
+                f.traffic.received += bytes;
+                f.traffic.received_durable += durable;
+                vec![changed]
+            }
+            FetchNews::Corrupt { entry, index } => {
+                f.strikes += 1;
+                if f.strikes >= STRIKES {
+                    return self.fail(key, Code::Corrupt, ctx);
+                }
+                let mut ranges = RangeSet::new();
+                ranges.insert(index, index.saturating_add(1));
+                vec![FetchOut::Send(
+                    key.from,
+                    PeerMessage::Want {
+                        offer_id: key.offer,
+                        entry,
+                        ranges,
+                    },
+                )]
+            }
+            FetchNews::Finished { entry, name } => {
+                f.strikes = 0;
+                let puts = vec![Put::EntryDone(key, entry, name.clone())];
+                self.store(key, puts, After::Complete { run, entry, name }, ctx);
+                Vec::new()
+            }
+            FetchNews::Mismatch { entry } => {
+                f.mismatches += 1;
+                f.durable.remove(&entry);
+                f.synced.remove(&entry);
+                // Records of the entry that are still on their way speak of chunks that are gone.
+                for (of, after) in self.jobs.values_mut() {
+                    match after {
+                        After::Acknowledge { entry: e, .. } if (*of, *e) == (key, entry) => {
+                            *after = After::Nothing;
+                        }
+                        After::Acknowledge { .. }
+                        | After::Begin { .. }
+                        | After::Complete { .. }
+                        | After::Nothing => {}
+                    }
+                }
+                let again = f.mismatches < MISMATCHES;
+                let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
+                self.store(
+                    key,
+                    vec![Put::Ranges(key, entry, RangeSet::new())],
+                    After::Nothing,
+                    ctx,
+                );
+                if !again {
+                    return self.fail(key, Code::HashMismatch, ctx);
+                }
+                let ranges = RangeSet::full(frame::chunks(size));
+                let want = PeerMessage::Want {
+                    offer_id: key.offer,
+                    entry,
+                    ranges,
+                };
+                vec![FetchOut::Send(key.from, want), changed]
+            }
+            FetchNews::Failed(code) => self.fail(key, code, ctx),
+        }
+    }
+}

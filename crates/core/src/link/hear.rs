@@ -1,0 +1,106 @@
+//! What comes over the connection, and what ICE says of it.
+
+use std::time::Duration;
+
+use kith_protocol::Code;
+use kith_protocol::peer::PeerMessage;
+
+use super::{IN_FLIGHT, Link, LinkOut, Phase};
+use crate::engine::Ctx;
+use crate::input::IceState;
+
+impl Link {
+    pub(super) fn on_ice(&mut self, state: IceState, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        tracing::debug!(peer = %self.peer, link = %self.id, ?state, "ICE");
+        let now = ctx.now.mono;
+        match (state, self.phase) {
+            (IceState::Connected, Phase::Recovering { .. }) => {
+                self.heard = now;
+                self.silent = false;
+                self.transition(Phase::Open);
+                vec![LinkOut::Changed]
+            }
+            (IceState::Disconnected, Phase::Open) => {
+                // Often only a hiccup: ICE itself may find back before the restart is due.
+                let restart_at = now + Duration::from_secs(2);
+                self.transition(Phase::Recovering {
+                    since: now,
+                    restart_at,
+                });
+                vec![LinkOut::Changed]
+            }
+            (IceState::Failed, Phase::Open | Phase::Recovering { .. }) => {
+                let since = match self.phase {
+                    Phase::Recovering { since, .. } => since,
+                    Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
+                };
+                self.transition(Phase::Recovering {
+                    since,
+                    restart_at: now,
+                });
+                vec![LinkOut::Changed]
+            }
+            (IceState::Failed, Phase::Signaling { .. } | Phase::Connecting { .. }) => {
+                vec![LinkOut::Gone(Code::NoRoute)]
+            }
+            (IceState::Checking | IceState::Connected | IceState::Disconnected, _) => Vec::new(),
+        }
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        message: Box<PeerMessage>,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<LinkOut> {
+        if !self.confirmed {
+            // Nothing is believed before the other end of this DTLS connection has shown that it
+            // is the one we shook hands with.
+            if let PeerMessage::Confirm {
+                my_fp,
+                your_fp,
+                session,
+            } = *message
+                && (my_fp, your_fp, session) == (self.fp, ctx.config.fp, self.tag)
+            {
+                self.confirmed = true;
+                return self.try_open(ctx);
+            }
+            return vec![LinkOut::Gone(Code::ConfirmMismatch)];
+        }
+        if !self.is_open() {
+            // The other end sends only once it has our confirmation, which goes out when our
+            // channels are open: an honest message cannot come before that.
+            return vec![LinkOut::Gone(Code::PeerProtocol)];
+        }
+        let mut out = self.on_heard(ctx);
+        out.push(LinkOut::Message(message));
+        out
+    }
+
+    pub(super) fn try_open(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        if !(self.channels_open && self.confirmed) || self.is_open() {
+            return Vec::new();
+        }
+        self.heard = ctx.now.mono;
+        self.beat_at = ctx.now.mono;
+        self.transition(Phase::Open);
+        vec![LinkOut::Opened, LinkOut::Changed]
+    }
+
+    pub(super) fn on_heard(&mut self, ctx: &Ctx<'_>) -> Vec<LinkOut> {
+        self.heard = ctx.now.mono;
+        let mut changed = std::mem::take(&mut self.silent);
+        if let Phase::Recovering { since, .. } = self.phase
+            && self.heard.since(since) >= IN_FLIGHT
+        {
+            // Whatever ICE thinks of it: a path that carries something is a path.
+            self.transition(Phase::Open);
+            changed = true;
+        }
+        if changed {
+            vec![LinkOut::Changed]
+        } else {
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Making, announcing and withdrawing our offers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_api::ApiError;
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::{Code, OfferId, PeerId, limits};
+
+use super::{Offer, Receiver, ServeOut, Serves, State, stop};
+use crate::engine::Ctx;
+use crate::input::NewOffer;
+use crate::offer;
+
+impl Serves {
+    /// Offers files to the given, or to all, of the linked peers and of those who come later.
+    pub fn add(
+        &mut self,
+        new: NewOffer,
+        linked: &[PeerId],
+        ctx: &mut Ctx<'_>,
+    ) -> Result<(OfferId, Vec<ServeOut>), ApiError> {
+        let bad = |text: &str| Err(ApiError::with(Code::BadRequest, text));
+        if new.entries.is_empty() {
+            return bad("There is nothing to send.");
+        }
+        if new.entries.len() > limits::MAX_ENTRIES as usize {
+            return bad("That is too many files for one offer. Send fewer, or an archive of them.");
+        }
+        if new
+            .note
+            .as_ref()
+            .is_some_and(|n| n.len() > limits::MAX_NOTE)
+        {
+            return bad("The note is too long.");
+        }
+        if new.name.len() > limits::MAX_PATH || !new.entries.iter().all(offer::is_sendable) {
+            return bad("A name is too long, or a file too large, to be sent.");
+        }
+        let Some(total) = offer::total(&new.entries) else {
+            return bad("The files are too large.");
+        };
+        let id = offer::offer_id(&ctx.config.id_pk, &self.room, &new.name, &new.entries);
+        let to: BTreeSet<PeerId> = new.to.into_iter().collect();
+        match self.offers.get_mut(&id).filter(|o| !o.withdrawn) {
+            Some(offer) => {
+                // The same files again: whoever was left out is let in.
+                if to.is_empty() {
+                    offer.to.clear();
+                } else if !offer.to.is_empty() {
+                    offer.to.extend(to);
+                }
+                offer
+                    .receivers
+                    .retain(|_, r| !matches!(r.state, State::Declined(_)));
+            }
+            None => {
+                let offer = Offer {
+                    name: new.name,
+                    note: new.note,
+                    entries: new.entries.into(),
+                    total,
+                    to,
+                    withdrawn: false,
+                    receivers: BTreeMap::new(),
+                };
+                self.offers.insert(id, offer);
+            }
+        }
+        let mut out = vec![ServeOut::Changed(id)];
+        for peer in linked {
+            out.extend(self.announce(id, *peer));
+        }
+        Ok((id, out))
+    }
+
+    /// Takes an offer back.
+    pub fn withdraw(
+        &mut self,
+        id: OfferId,
+        linked: &[PeerId],
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Vec<ServeOut>, ApiError> {
+        let room = self.room;
+        let Some(offer) = self.offers.get_mut(&id).filter(|o| !o.withdrawn) else {
+            return Err(ApiError::new(Code::NotNow));
+        };
+        offer.withdrawn = true;
+        let mut out = vec![ServeOut::Changed(id)];
+        for (peer, r) in &mut offer.receivers {
+            stop(room, *peer, id, r, ctx);
+            if r.state != State::Done {
+                r.state = State::Failed(Code::Cancelled);
+            }
+            if linked.contains(peer) {
+                let gone = PeerMessage::Gone {
+                    offer_id: id,
+                    why: Code::Cancelled,
+                };
+                out.push(ServeOut::Send(*peer, gone));
+            }
+        }
+        Ok(out)
+    }
+
+    pub(super) fn announce(&mut self, id: OfferId, peer: PeerId) -> Vec<ServeOut> {
+        let Some(offer) = self.offers.get_mut(&id) else {
+            return Vec::new();
+        };
+        let meant = offer.to.is_empty() || offer.to.contains(&peer);
+        if offer.withdrawn || !meant {
+            return Vec::new();
+        }
+        let r = offer.receivers.entry(peer).or_insert_with(Receiver::new);
+        // A receiver that had no room for it may have now.
+        if let State::Declined(code) = r.state
+            && code.is_final()
+        {
+            return Vec::new();
+        }
+        let mut out = vec![ServeOut::Changed(id)];
+        let entries = offer.entries.len() as u32;
+        let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);
+        let announce = PeerMessage::Offer {
+            offer_id: id,
+            name,
+            entries,
+            total,
+            note,
+        };
+        out.push(ServeOut::Send(peer, announce));
+        let pages = offer::pages(id, &offer.entries, 0);
+        r.paged = offer::end_of(&pages);
+        out.extend(pages.into_iter().map(|m| ServeOut::Send(peer, m)));
+        out
+    }
+}

@@ -1,0 +1,120 @@
+//! What workers sent and receivers have on disk.
+
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{LinkId, PeerId};
+
+use super::{ServeOut, Serves, State, bytes_of, fits};
+use crate::engine::Ctx;
+use crate::input::{ServeKey, ServeNews};
+
+impl Serves {
+    /// Chunks are durable at the peer.
+    pub fn on_ack(
+        &mut self,
+        peer: PeerId,
+        link: LinkId,
+        transfer: u32,
+        entry: u32,
+        ranges: RangeSet,
+    ) -> Vec<ServeOut> {
+        for (id, offer) in &mut self.offers {
+            let Some(r) = offer.receivers.get_mut(&peer) else {
+                continue;
+            };
+            let State::Serving {
+                link: l,
+                transfer: t,
+                ..
+            } = r.state
+            else {
+                continue;
+            };
+            if l != link || t != transfer {
+                continue;
+            }
+            // An ack for what was never sent is a lie or a mistake; either way it is not believed.
+            let sent = r.sent.get(&entry);
+            let known = ranges
+                .ranges()
+                .iter()
+                .all(|&(a, b)| sent.is_some_and(|s| s.next_missing(a) >= b));
+            let open = !r.verified.contains(entry.into());
+            if open && known && fits(&offer.entries, entry, &ranges) {
+                r.durable.entry(entry).or_default().union(&ranges);
+                return vec![ServeOut::Changed(*id)];
+            }
+            return Vec::new();
+        }
+        Vec::new()
+    }
+
+    /// News of a worker.
+    pub fn handle(
+        &mut self,
+        key: ServeKey,
+        run: u32,
+        news: ServeNews,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<ServeOut> {
+        let ServeKey {
+            peer, offer: id, ..
+        } = key;
+        let Some((offer, r)) = self.receiver(peer, id) else {
+            return Vec::new();
+        };
+        match r.state {
+            State::Serving { run: current, .. } if current == run => {}
+            State::Serving { .. }
+            | State::Offered
+            | State::Stalled
+            | State::Done
+            | State::Declined(_)
+            | State::Failed(_) => return Vec::new(),
+        }
+        match news {
+            ServeNews::Sent { entry, ranges } => {
+                let size = offer.entries.get(entry as usize).map_or(0, |e| e.size);
+                let bytes = bytes_of(size, &ranges);
+                r.traffic.sent += bytes;
+                if r.verified.contains(entry.into()) {
+                    r.traffic.resent += bytes;
+                    r.traffic.resent_durable += bytes;
+                    return vec![ServeOut::Changed(id)];
+                }
+                let sent = r.sent.entry(entry).or_default();
+                r.traffic.resent += overlap(size, sent, &ranges);
+                if let Some(durable) = r.durable.get(&entry) {
+                    r.traffic.resent_durable += overlap(size, durable, &ranges);
+                }
+                sent.union(&ranges);
+                vec![ServeOut::Changed(id)]
+            }
+            ServeNews::EntryRead { entry, sha256 } => {
+                let message = PeerMessage::EntryDone {
+                    offer_id: id,
+                    entry,
+                    sha256,
+                };
+                vec![ServeOut::Send(peer, message)]
+            }
+            ServeNews::Failed(code) => {
+                let gone = PeerMessage::Gone {
+                    offer_id: id,
+                    why: code,
+                };
+                let mut out = vec![ServeOut::Send(peer, gone)];
+                out.extend(self.finish(peer, id, State::Failed(code), ctx));
+                out
+            }
+        }
+    }
+}
+
+pub(super) fn overlap(size: u64, known: &RangeSet, ranges: &RangeSet) -> u64 {
+    let mut fresh = ranges.clone();
+    for &(a, b) in known.ranges() {
+        fresh.remove(a, b);
+    }
+    bytes_of(size, ranges) - bytes_of(size, &fresh)
+}

@@ -1,0 +1,73 @@
+//! Our offers as front ends see them.
+
+use kith_api::{FetchPhase, OfferAction, OfferView, ReceiverView, ServePhase, Traffic};
+use kith_protocol::{OfferId, PeerId};
+
+use super::{Serves, State};
+use crate::offer;
+
+impl Serves {
+    /// All offers.
+    pub fn ids(&self) -> Vec<OfferId> {
+        self.offers.keys().copied().collect()
+    }
+
+    /// One offer as front ends see it; `name_of` names receivers.
+    pub fn view(&self, id: OfferId, name_of: impl Fn(PeerId) -> String) -> Option<OfferView> {
+        let offer = self.offers.get(&id)?;
+        let mut traffic = Traffic::default();
+        for r in offer.receivers.values() {
+            traffic.sent += r.traffic.sent;
+            traffic.resent += r.traffic.resent;
+            traffic.resent_durable += r.traffic.resent_durable;
+        }
+        let receivers = offer.receivers.iter().map(|(peer, r)| {
+            let (phase, why) = match r.state {
+                State::Offered => (ServePhase::Offered, None),
+                State::Serving { .. } => (ServePhase::Serving, None),
+                State::Stalled => (ServePhase::Stalled, None),
+                State::Done => (ServePhase::Done, None),
+                State::Declined(code) => (ServePhase::Declined, Some(code)),
+                State::Failed(code) => (ServePhase::Failed, Some(code)),
+            };
+            let done = if r.state == State::Done {
+                offer.total
+            } else {
+                r.done_bytes(&offer.entries)
+            };
+            ReceiverView {
+                peer: *peer,
+                name: name_of(*peer),
+                phase,
+                done,
+                why,
+            }
+        });
+        Some(OfferView {
+            room: self.room,
+            from: self.me,
+            offer: id,
+            mine: true,
+            name: offer.name.clone(),
+            note: offer.note.clone(),
+            entries: offer.entries.len() as u32,
+            preview: offer::preview(&offer.entries),
+            total: offer.total,
+            phase: if offer.withdrawn {
+                FetchPhase::Withdrawn
+            } else {
+                FetchPhase::Seen
+            },
+            done: 0,
+            dir: None,
+            why: None,
+            receivers: receivers.collect(),
+            traffic,
+            can: if offer.withdrawn {
+                Vec::new()
+            } else {
+                vec![OfferAction::Withdraw]
+            },
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Peer connections: descriptions, candidates, paths, and reliable lanes over them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kith_core::input::Candidate;
+use kith_protocol::LinkId;
+use kith_protocol::ids::Digest;
+use kith_protocol::peer::{Beat, PeerMessage};
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::sdp::format_fingerprint;
+
+/// What travels over a link.
+#[derive(Debug, Clone)]
+pub enum Packet {
+    Message(Box<PeerMessage>),
+    Beat(Beat),
+    Ack {
+        transfer: u32,
+        entry: u32,
+        ranges: RangeSet,
+    },
+    Chunk {
+        transfer: u32,
+        entry: u32,
+        index: u64,
+        token: u64,
+        intact: bool,
+    },
+}
+
+/// One end of a link.
+#[derive(Debug)]
+pub struct End {
+    pub room: kith_protocol::RoomId,
+    pub peer: kith_protocol::PeerId,
+    pub offerer: bool,
+    /// Generation of our description, and of the one that the other's answers or offers.
+    pub local: u32,
+    pub remote: Option<u32>,
+    /// Remote candidates of this negotiation.
+    pub candidates: usize,
+    /// The channels have been reported open.
+    pub open: bool,
+    /// Reliable packets that wait for a path.
+    pub out: VecDeque<Packet>,
+}
+
+/// All links.
+#[derive(Debug, Default)]
+pub struct Net {
+    pub ends: BTreeMap<(LinkId, usize), End>,
+    /// The generation whose path works.
+    pub paths: BTreeMap<LinkId, u32>,
+    /// Pairs of nodes with no way between them.
+    pub cut: BTreeSet<(usize, usize)>,
+}
+
+impl Net {
+    /// The node at the other end.
+    pub fn other(&self, link: LinkId, node: usize) -> Option<usize> {
+        let range = self.ends.range((link, 0)..=(link, usize::MAX));
+        range.map(|((_, n), _)| *n).find(|n| *n != node)
+    }
+
+    /// Whether packets arrive at the other end.
+    pub fn flows(&self, link: LinkId, node: usize) -> Option<usize> {
+        let other = self.other(link, node)?;
+        (self.paths.contains_key(&link) && !self.is_cut(node, other)).then_some(other)
+    }
+
+    /// Whether nothing travels between two nodes.
+    pub fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// Finds the path of the newest negotiation; both nodes if one was found that was not there.
+    pub fn connect(&mut self, link: LinkId) -> Option<[usize; 2]> {
+        let range = self.ends.range((link, 0)..=(link, usize::MAX));
+        let nodes: Vec<usize> = range.map(|((_, n), _)| *n).collect();
+        let [a, b] = nodes[..] else { return None };
+        let (x, y) = (&self.ends[&(link, a)], &self.ends[&(link, b)]);
+        let agreed = x.remote == Some(x.local) && y.remote == Some(y.local) && x.local == y.local;
+        let found = agreed && x.candidates > 0 && y.candidates > 0 && !self.is_cut(a, b);
+        if !found || self.paths.get(&link) == Some(&x.local) {
+            return None;
+        }
+        self.paths.insert(link, x.local);
+        Some([a, b])
+    }
+
+    /// Links of a node.
+    pub fn of(&self, node: usize) -> Vec<LinkId> {
+        self.ends
+            .keys()
+            .filter(|(_, n)| *n == node)
+            .map(|(l, _)| *l)
+            .collect()
+    }
+}
+
+/// A description of generation `local` by the holder of `fp`.
+pub fn describe(fp: &Digest, local: u32) -> String {
+    let fp = format_fingerprint(fp);
+    format!("v=0\r\na=gen:{local}\r\na=fingerprint:sha-256 {fp}\r\n")
+}
+
+/// The generation of a description.
+pub fn generation(sdp: &str) -> u32 {
+    let line = sdp.lines().find_map(|l| l.strip_prefix("a=gen:"));
+    line.and_then(|n| n.parse().ok())
+        .expect("descriptions of this world carry one")
+}
+
+/// A candidate.
+pub fn candidate() -> Candidate {
+    let candidate = "candidate:1 1 udp 1 192.0.2.1 9 typ host".to_string();
+    Candidate {
+        candidate,
+        mid: Some("0".into()),
+        mline: Some(0),
+    }
+}
