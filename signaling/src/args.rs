@@ -22,6 +22,7 @@ pub struct ServerArgs {
     #[arg(
         long,
         env = "KITH_LISTEN",
+        hide_env_values = true,
         default_value = "127.0.0.1:7400",
         value_name = "ADDR:PORT"
     )]
@@ -30,6 +31,7 @@ pub struct ServerArgs {
     #[arg(
         long,
         env = "KITH_PUBLIC_ORIGINS",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "HOST[:PORT]"
     )]
@@ -38,6 +40,7 @@ pub struct ServerArgs {
     #[arg(
         long,
         env = "KITH_STUN_URLS",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "stun:HOST[:PORT]"
     )]
@@ -46,17 +49,24 @@ pub struct ServerArgs {
     #[arg(
         long,
         env = "KITH_TURN_URLS",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "turn:HOST[:PORT]"
     )]
     pub turn: Vec<String>,
     /// File with the secret shared with the TURN servers (coturn: static-auth-secret).
-    #[arg(long, env = "KITH_TURN_SECRET_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "KITH_TURN_SECRET_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     pub turn_secret_file: Option<PathBuf>,
     /// Seconds a TURN credential lives.
     #[arg(
         long,
         env = "KITH_TURN_TTL",
+        hide_env_values = true,
         default_value_t = 3600,
         value_name = "SECONDS"
     )]
@@ -65,18 +75,19 @@ pub struct ServerArgs {
     #[arg(
         long,
         env = "KITH_TRUSTED_PROXIES",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "ADDR[/BITS]"
     )]
     pub trusted_proxy: Vec<Network>,
     /// Connections at once.
-    #[arg(long, env = "KITH_MAX_CONNECTIONS", default_value_t = Config::default().max_connections)]
+    #[arg(long, env = "KITH_MAX_CONNECTIONS", hide_env_values = true, default_value_t = Config::default().max_connections)]
     pub max_connections: usize,
     /// Connections at once from one address.
-    #[arg(long, env = "KITH_MAX_PER_ADDRESS", default_value_t = Config::default().max_per_address)]
+    #[arg(long, env = "KITH_MAX_PER_ADDRESS", hide_env_values = true, default_value_t = Config::default().max_per_address)]
     pub max_per_address: usize,
     /// Members of one room.
-    #[arg(long, env = "KITH_ROOM_CAPACITY", default_value_t = Config::default().room_capacity)]
+    #[arg(long, env = "KITH_ROOM_CAPACITY", hide_env_values = true, default_value_t = Config::default().room_capacity)]
     pub room_capacity: u16,
 }
 
@@ -137,8 +148,9 @@ impl ServerArgs {
         Ok(config)
     }
 
-    /// Binds the address to listen on.
+    /// Binds the address to listen on, and lets the process have as many sockets as it may.
     pub fn bind(&self) -> Result<TcpListener, MainError> {
+        raise_file_limit();
         let addr: SocketAddr = self
             .listen
             .parse()
@@ -170,7 +182,6 @@ impl ServerArgs {
 /// interrupt. Needs a tokio runtime and says what happens by `tracing` only.
 pub async fn main_with(args: ServerArgs) -> Result<(), MainError> {
     let config = args.config(std::env::var(TURN_SECRET_ENV).ok().as_deref())?;
-    raise_file_limit();
     // Before anybody can learn that we listen: a stop that comes at once is graceful too.
     let mut stopped = stop_asked().map_err(MainError::Signals)?;
     let listener = args.bind()?;

@@ -27,7 +27,7 @@ mod text;
 mod timeline;
 mod watch;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use args::{Cli, Command, Global};
@@ -36,9 +36,6 @@ use exit::Failure;
 use output::Out;
 use signals::Stop;
 use tracing_subscriber::EnvFilter;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -111,6 +108,7 @@ fn log_to_stderr(global: &Global, command: &Command) -> Result<(), Failure> {
         .map_err(|_| Failure::usage("KITH_LOG is not a log filter: try \"kith=debug\"."))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     subscriber
         .try_init()

@@ -48,9 +48,12 @@ pub async fn run(
     let result = stop
         .or(receiving.work(&node, &invite, &mut lines, out))
         .await;
+    if receiving.asking.is_some() {
+        // The cursor still stands behind the question.
+        out.warn("");
+    }
     node.shutdown().await;
-    let (summary, closing) = (receiving.summary(), receiving.closing());
-    Ok(out.finish(result, summary, &closing))
+    Ok(out.finish(result, receiving.summary(), &receiving.closing()))
 }
 
 type Key = (PeerId, OfferId);
@@ -180,9 +183,9 @@ impl Receiving {
                 continue;
             }
             let from = room.name_of(view.from);
-            if let Some(line) = step_line(&from, &standing.view, view) {
-                out.note(&line);
-            }
+            // A failure that ends the run is said at its end.
+            let ends = view.phase == FetchPhase::Failed && !self.stay;
+            let line = step_line(&from, &standing.view, view).filter(|_| !ends);
             let before = std::mem::replace(&mut standing.view, view.clone()).phase;
             match view.phase {
                 FetchPhase::Fetching => {
@@ -208,6 +211,10 @@ impl Receiving {
                 | FetchPhase::Done
                 | FetchPhase::Declined => {}
             }
+            // After the bar is gone, or it would be drawn once more below.
+            if let Some(line) = line {
+                out.note(&line);
+            }
         }
     }
 
@@ -217,7 +224,7 @@ impl Receiving {
             && self.offers.get(&asking).is_none_or(|s| !s.is_open())
         {
             self.asking = None;
-            out.note("");
+            out.warn("");
         }
         for (key, standing) in &mut self.offers {
             if standing.is_open() && !standing.shown {
@@ -279,7 +286,7 @@ impl Receiving {
         };
         if line.is_none() {
             // No more answers will come; the cursor still stands behind the question.
-            out.note("");
+            out.warn("");
         }
         standing.answer = if is_yes(line.as_ref()) {
             Answer::Yes
@@ -310,8 +317,7 @@ impl Receiving {
     }
 
     fn closing(&self) -> String {
-        let done: Vec<&OfferView> = self.done().collect();
-        closing(&done, self.took, &self.dir)
+        closing(&self.done().collect::<Vec<_>>(), self.took, &self.dir)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use kith_signaling::ServerArgs;
 
-use crate::exit::{Exit, Failure, sentence};
+use crate::exit::{Failure, sentence};
 use crate::output::Out;
 use crate::signals::Stop;
 
@@ -47,18 +47,14 @@ pub async fn run(args: &ServerArgs, stop: &mut Stop, out: &mut Out) -> Result<u8
 }
 
 fn failure(e: MainError) -> Failure {
-    let exit = match &e {
+    let message = sentence(&e.to_string());
+    match e {
         MainError::BadListen(_) | MainError::Secret(..) | MainError::Run(RunError::Config(_)) => {
-            Exit::Usage
+            Failure::usage(message)
         }
         MainError::InUse(_)
         | MainError::CannotListen(..)
         | MainError::Run(RunError::NoRandomness(_))
-        | MainError::Signals(_) => Exit::Unexpected,
-    };
-    let message = sentence(&e.to_string());
-    match exit {
-        Exit::Usage => Failure::usage(message),
-        _ => Failure::unexpected(message),
+        | MainError::Signals(_) => Failure::unexpected(message),
     }
 }

@@ -1,10 +1,12 @@
-//! What the command says and returns before any engine runs.
+//! What the command says and returns before anything is connected.
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 const GOOD: &str =
     "kith://127.0.0.1:9/j#v1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA";
@@ -12,16 +14,9 @@ const GOOD: &str =
 fn kith(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kith"));
     command.args(args).stdin(Stdio::null());
-    for name in [
-        "KITH_HOME",
-        "KITH_INVITE",
-        "KITH_SERVER",
-        "KITH_LOG",
-        "KITH_LOOPBACK",
-        "XDG_DATA_HOME",
-        "HOME",
-        "COLUMNS",
-    ] {
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    let ours = ours.filter(|name| name.to_string_lossy().starts_with("KITH_"));
+    for name in ours.chain(["HOME", "XDG_DATA_HOME", "COLUMNS"].map(Into::into)) {
         command.env_remove(name);
     }
     command
@@ -82,13 +77,7 @@ fn help_reads_as_agreed() {
     golden("join", &["join", "--help"]);
     golden("send", &["send", "--help"]);
     golden("receive", &["receive", "--help"]);
-}
-
-#[test]
-fn help_of_the_room_server_names_its_address() {
-    let (code, stdout, _) = run(&mut kith(&["room-server", "--help"]));
-    assert_eq!(code, 0);
-    assert!(stdout.contains("--listen <ADDR:PORT>") && stdout.contains("127.0.0.1:7400"));
+    golden("room-server", &["room-server", "--help"]);
 }
 
 #[test]
@@ -244,4 +233,72 @@ fn a_wrong_command_line_does_not_tell_the_secret() {
         stderr.contains("#…") && !stderr.contains("v1.A"),
         "{stderr}"
     );
+}
+
+#[test]
+fn an_invite_is_made_without_a_server() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    let args = ["invite", "--server", "localhost:1", "--home", home];
+    let (code, stdout, stderr) = run(&mut kith(&args));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout.lines().count(), 1);
+    let first: kith_protocol::Invite = stdout.parse().unwrap();
+    let (code, stdout, _) = run(kith(&args).arg("--json"));
+    assert_eq!(code, 0);
+    let made: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(made["type"], "invite");
+    let second: kith_protocol::Invite = made["invite"].as_str().unwrap().parse().unwrap();
+    assert_eq!(first.inviter(), second.inviter(), "the same profile");
+    assert_ne!(first.secret(), second.secret());
+}
+
+#[test]
+fn a_room_server_says_where_it_listens_and_stops_when_asked() {
+    for (json, want) in [
+        (false, "listening on http://127.0.0.1:"),
+        (true, "127.0.0.1:"),
+    ] {
+        let mut command = kith(&["room-server", "--listen", "127.0.0.1:0"]);
+        if json {
+            command.arg("--json");
+        }
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let (tx, rx) = mpsc::channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            tx.send(line).unwrap();
+        });
+        let line = rx.recv_timeout(Duration::from_secs(30)).unwrap();
+        let said = match json {
+            false => line.trim_end().to_owned(),
+            true => {
+                let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(said["type"], "listening");
+                said["addr"].as_str().unwrap().to_owned()
+            }
+        };
+        let port: u16 = said.strip_prefix(want).unwrap().parse().unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_room_server_that_cannot_listen_says_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let (code, text) = fails(&mut kith(&["room-server", "--listen", &addr]));
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("in use"), "{text}");
+    let (code, text) = fails(&mut kith(&["room-server", "--listen", "nowhere"]));
+    assert_eq!(code, 2, "{text}");
 }

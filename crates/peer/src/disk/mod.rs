@@ -24,13 +24,9 @@ pub use reader::{ChunkRead, ChunkUse, SourceReader};
 pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
 pub use target::{ModTime, Target};
 
-/// Bytes in every chunk of a file but the last. Mirrors the protocol's own limit.
-pub const CHUNK: usize = 65_536;
-
-/// Number of chunks in a file of `size` bytes; an empty file has none.
-pub fn chunk_count(size: u64) -> u64 {
-    size.div_ceil(CHUNK as u64)
-}
+pub use kith_protocol::frame::chunks as chunk_count;
+/// Bytes in every chunk of a file but the last.
+pub use kith_protocol::limits::CHUNK;
 
 /// Length in bytes of chunk `index` of a file of `size` bytes; `None` beyond its end.
 pub fn chunk_len(size: u64, index: u64) -> Option<usize> {

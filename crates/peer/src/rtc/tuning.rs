@@ -18,8 +18,13 @@ pub const SCTP_WINDOW_MAX: u32 = 4 * 1024 * 1024;
 /// one message of [`MAX_MESSAGE_BYTES`].
 pub const SCTP_WINDOW_FLOOR: u32 = 256 * 1024;
 
-/// Largest message on any channel, bytes; both ends announce it (RFC 8841 section 6).
-pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// Largest message on any channel, bytes; both ends announce it (RFC 8841 section 6). A file
+/// frame, the largest there is, fits; more would only let a peer make us hold more.
+pub const MAX_MESSAGE_BYTES: usize = 65 * 1024;
+const _: () = assert!(
+    MAX_MESSAGE_BYTES >= kith_protocol::frame::HEADER + kith_protocol::limits::MAX_FRAME_PAYLOAD
+        && MAX_MESSAGE_BYTES >= kith_protocol::limits::MAX_PEER_MESSAGE
+);
 
 /// Bytes that may wait unacknowledged in one channel before `send` waits. As much as the window,
 /// so that the window and not this bounds a long path. Over loopback the rate is the same from
