@@ -1,5 +1,11 @@
 //! Two people meet, chat and hand over a file: nodes in one process, everything else real.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks the one change it waits for"
+)]
+
 use kith_api::{
     Accept, CreateRoom, FetchPhase, Handler as _, JoinRoom, OfferFiles, SendText, ServePhase,
 };
@@ -92,5 +98,71 @@ async fn two_people_meet_chat_and_hand_over_a_file() {
     })
     .await;
     ada.node.shutdown().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_more_small_files_than_the_window_has_places_arrives() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let ada = Peer::start(&dir.path().join("ada"), "Ada").await;
+    let bob = Peer::start(&dir.path().join("bob"), "Bob").await;
+    let made = ada
+        .node
+        .create_room(CreateRoom {
+            server: server.url(),
+        })
+        .await
+        .unwrap();
+    let room = made.room;
+    bob.node
+        .join_room(JoinRoom {
+            invite: made.invite,
+        })
+        .await
+        .unwrap();
+    ada.wait_linked(bob.id()).await;
+    let folder = dir.path().join("many");
+    std::fs::create_dir(&folder).unwrap();
+    for n in 0..1500 {
+        std::fs::write(
+            folder.join(format!("{n}.txt")),
+            format!("this is number {n}"),
+        )
+        .unwrap();
+    }
+    let paths = vec![folder.to_str().unwrap().into()];
+    ada.node
+        .offer(OfferFiles {
+            room,
+            to: vec![],
+            paths,
+            note: None,
+        })
+        .await
+        .unwrap();
+    let seen = bob
+        .wait_offer("an offer", |o| o.phase == FetchPhase::Offered)
+        .await;
+    let into = dir.path().join("in");
+    let dir = into.to_str().unwrap().into();
+    bob.node
+        .accept(Accept {
+            room,
+            from: ada.id(),
+            offer: seen.offer,
+            dir,
+        })
+        .await
+        .unwrap();
+    let ended = |o: &kith_api::OfferView| matches!(o.phase, FetchPhase::Done | FetchPhase::Failed);
+    let done = bob.wait_offer("the folder", ended).await;
+    assert_eq!(done.phase, FetchPhase::Done, "{done:?}");
+    for n in 0..1500 {
+        let got = std::fs::read_to_string(into.join(format!("many/{n}.txt"))).unwrap();
+        assert_eq!(got, format!("this is number {n}"));
+    }
+    ada.node.shutdown().await;
+    bob.node.shutdown().await;
     server.stop().await;
 }

@@ -1,5 +1,11 @@
 //! Chat between real processes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks the one change it waits for"
+)]
+
 use kith_tests::process::Kith;
 use serde_json::Value;
 

@@ -1,5 +1,11 @@
 //! What goes wrong ends in one clear sentence and a documented exit code.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks the one change it waits for"
+)]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;

@@ -1,5 +1,11 @@
 //! Files between real processes: every size and mode, and death by `kill -9` in the middle.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks the one change it waits for"
+)]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

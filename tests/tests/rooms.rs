@@ -1,5 +1,11 @@
 //! Rooms of several people: nodes in one process, everything else real.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks the one change it waits for"
+)]
+
 use std::collections::BTreeMap;
 
 use kith_api::{

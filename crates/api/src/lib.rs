@@ -4,7 +4,7 @@
 //! entity, or says that one is gone. Revisions rise by one; a gap means hydrate again. What the
 //! user may do now stands in the views (`can`): a front end never works out legality itself.
 //!
-//! Front ends call [`Handler`], which [`commands!`] generates from the one list of commands.
+//! Front ends call [`Handler`], which one list of commands generates.
 
 mod command;
 mod view;

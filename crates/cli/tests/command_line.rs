@@ -44,7 +44,7 @@ fn fails(command: &mut Command) -> (i32, String) {
     (code, stderr)
 }
 
-/// Set `KITH_BLESS=1` to write the texts anew.
+/// Set `UPDATE_GOLDEN=1` to write the texts anew.
 fn golden(name: &str, args: &[&str]) {
     let (code, stdout, stderr) = run(&mut kith(args));
     assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
@@ -57,7 +57,7 @@ fn golden(name: &str, args: &[&str]) {
         .map(|l| l.trim_end().to_owned() + "\n")
         .collect();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/help/{name}.txt"));
-    if std::env::var_os("KITH_BLESS").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &stdout).unwrap();
     }
     let want = std::fs::read_to_string(&path).unwrap();

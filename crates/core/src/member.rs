@@ -17,8 +17,8 @@ use crate::engine::Ctx;
 use crate::time::{Deadline, Mono};
 
 /// A member whose handshakes all failed is tried again after this.
-pub const REST: Duration = Duration::from_secs(30);
-/// Requests for a new handshake are heard at most this often.
+pub const REST: Duration = Duration::from_secs(10);
+/// Handshakes follow each other at least this far apart, whatever the other side sends.
 pub const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// One member: a connection of somebody to the room server.
@@ -30,6 +30,8 @@ pub struct Member {
     state: State,
     /// The last handshake that we began or asked for.
     begun: Mono,
+    /// When to shake hands anew, because something could not be read.
+    redo: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ impl Member {
             them,
             state,
             begun: since,
+            redo: None,
         };
         member.effect(ctx, SealEffect::Open);
         if member.initiator() {
@@ -86,19 +89,14 @@ impl Member {
     /// The handshake is complete.
     pub fn on_ready(&mut self, peer: PeerId, tag: SealTag) {
         self.state = State::Sealed { peer, tag };
+        self.redo = None;
     }
 
-    /// What came could not be read: shake hands anew.
+    /// What came could not be read: shake hands anew, though not so often that somebody who
+    /// injects garbage could keep us busy.
     pub fn on_broken(&mut self, ctx: &mut Ctx<'_>) {
-        // Somebody who injects garbage must not be able to keep us busy.
-        if ctx.now.mono.since(self.begun) < ASK_EVERY {
-            return;
-        }
-        match self.state {
-            State::Sealed { .. } => self.again(1, ctx),
-            State::Greeting { tries, .. } => self.again(tries + 1, ctx),
-            State::Failed { .. } => {}
-        }
+        self.redo = Some(ctx.now.mono.max(self.begun + ASK_EVERY));
+        self.on_time(ctx);
     }
 
     /// The member cannot read us. Unauthenticated, so the seal that stands stays in use.
@@ -116,14 +114,17 @@ impl Member {
         }
         match self.state {
             State::Greeting { tries, .. } => self.again(tries + 1, ctx),
-            State::Failed { .. } => self.again(1, ctx),
-            State::Sealed { .. } => {}
+            State::Failed { .. } | State::Sealed { .. } => self.again(1, ctx),
         }
     }
 
     /// When [`Member::on_time`] has something to do.
     pub fn deadline(&self) -> Option<Deadline> {
-        match self.state {
+        let redo = self.redo.map(|at| Deadline {
+            at,
+            why: "seal anew",
+        });
+        let state = match self.state {
             State::Greeting { since, .. } => Some(Deadline {
                 at: since + limits::SEAL_TIMEOUT,
                 why: "sealing",
@@ -133,6 +134,11 @@ impl Member {
                 why: "seal again",
             }),
             State::Sealed { .. } => None,
+        };
+        // A member at rest is left in peace.
+        match self.state {
+            State::Failed { .. } => state,
+            State::Greeting { .. } | State::Sealed { .. } => Deadline::earliest(state, redo),
         }
     }
 
@@ -143,6 +149,7 @@ impl Member {
 
     fn again(&mut self, tries: u32, ctx: &mut Ctx<'_>) {
         let since = ctx.now.mono;
+        self.redo = None;
         if tries > limits::SEAL_TRIES {
             tracing::warn!(room = %self.room, them = %self.them, "no seal after several tries");
             self.state = State::Failed {
@@ -242,8 +249,10 @@ mod tests {
         m.on_asked_again(&mut world.ctx());
         assert_eq!(effects(&mut world), ["begin"]);
         assert!(m.peer().is_some());
-        world.now.mono = world.now.mono + ASK_EVERY;
         m.on_broken(&mut world.ctx());
+        assert!(effects(&mut world).is_empty());
+        world.now.mono = m.deadline().unwrap().at;
+        m.on_time(&mut world.ctx());
         assert_eq!(effects(&mut world), ["begin"]);
         assert!(m.peer().is_none(), "what cannot be read is not trusted");
     }

@@ -63,6 +63,17 @@ impl Fetches {
                     f.done_size += size;
                 }
                 let mut out = vec![changed];
+                if let State::Fetching { transfer } = f.state
+                    && size > 0
+                {
+                    // Gives back the sender's window: small files are never checkpointed.
+                    out.push(FetchOut::Ack {
+                        peer: key.from,
+                        transfer,
+                        entry,
+                        ranges: RangeSet::full(kith_protocol::frame::chunks(size)),
+                    });
+                }
                 if f.link.is_some() {
                     let mut entries = RangeSet::new();
                     entries.insert(entry.into(), u64::from(entry) + 1);

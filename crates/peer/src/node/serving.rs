@@ -15,12 +15,13 @@ use kith_protocol::frame::{self, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, limits};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::faults::source_code;
 use super::lanes::Lanes;
 use super::tasks::Tasks;
 use crate::disk::{ChunkUse, DiskError, EntryKind, SourceEntry, SourceReader};
+use crate::rtc::Lane;
 
 /// Chunks reported and sent together.
 const BATCH: usize = 16;
@@ -92,9 +93,9 @@ impl Serving {
         let sender = Sender {
             key: plan.key,
             run: plan.run,
-            link: plan.link,
-            transfer: plan.transfer,
-            lanes: lanes.clone(),
+            lane: lanes.get(plan.link),
+            // Made here, not by the task: a stop may come before the task's first step.
+            window: lanes.window(plan.link, plan.transfer),
             inputs,
         };
         tasks.spawn("serve", sender.run(queue));
@@ -140,18 +141,16 @@ impl Drop for Serving {
 struct Sender {
     key: ServeKey,
     run: u32,
-    link: LinkId,
-    transfer: u32,
-    lanes: Lanes,
+    lane: Option<Lane>,
+    window: Arc<Semaphore>,
     inputs: mpsc::Sender<Input>,
 }
 
 impl Sender {
     async fn run(self, mut queue: mpsc::Receiver<Item>) {
-        let Some(lane) = self.lanes.get(self.link) else {
+        let Some(lane) = &self.lane else {
             return;
         };
-        let window = self.lanes.window(self.link, self.transfer);
         while let Some(item) = queue.recv().await {
             match item {
                 Item::Batch {
@@ -162,7 +161,7 @@ impl Sender {
                     // Said first: the acknowledgement must not overtake it.
                     self.news(ServeNews::Sent { entry, ranges }).await;
                     for frame in frames {
-                        let Ok(place) = window.acquire().await else {
+                        let Ok(place) = self.window.acquire().await else {
                             return;
                         };
                         place.forget();

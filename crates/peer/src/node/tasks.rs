@@ -96,7 +96,7 @@ fn forget(names: &mut HashMap<Id, &'static str>, ended: Result<(Id, ()), tokio::
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn shutdown_waits_for_the_polite_and_aborts_the_rest() {
         let tasks = Tasks::default();
         let (polite, seen) = tokio::sync::oneshot::channel();
@@ -106,7 +106,7 @@ mod tests {
             let _ = polite.send(());
         });
         tasks.spawn("stuck", std::future::pending());
-        tasks.shutdown(Duration::from_secs(2)).await;
+        tasks.shutdown(Duration::from_millis(100)).await;
         assert!(seen.await.is_ok());
     }
 }

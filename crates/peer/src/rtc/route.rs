@@ -1,8 +1,11 @@
 //! The path that carries a connection.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use webrtc::peer_connection::{PeerConnection, RTCIceCandidateType, StatsSelector};
+use webrtc::peer_connection::{
+    PeerConnection, RTCIceCandidate, RTCIceCandidateType, StatsSelector,
+};
 
 /// How one end of a path is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub struct Route {
 pub(super) async fn selected(peer: &dyn PeerConnection) -> Option<Route> {
     let ice = peer.sctp().await?.transport().ice_transport();
     let pair = ice.get_selected_candidate_pair().await.ok()??;
-    let (local, remote) = (kind(pair.local().typ)?, kind(pair.remote().typ)?);
+    let (local, remote) = (kind(pair.local())?, kind(pair.remote())?);
     let report = peer.get_stats(Instant::now(), StatsSelector::None).await;
     let selected = report
         .transport()
@@ -53,12 +56,25 @@ pub(super) async fn selected(peer: &dyn PeerConnection) -> Option<Route> {
     })
 }
 
-fn kind(candidate: RTCIceCandidateType) -> Option<PathKind> {
-    match candidate {
+fn kind(candidate: &RTCIceCandidate) -> Option<PathKind> {
+    match candidate.typ {
         RTCIceCandidateType::Host => Some(PathKind::Host),
+        // Learned from a check before its own candidate arrived: no NAT stood in between.
+        RTCIceCandidateType::Prflx if is_local(&candidate.address) => Some(PathKind::Host),
         RTCIceCandidateType::Srflx | RTCIceCandidateType::Prflx => Some(PathKind::Reflexive),
         RTCIceCandidateType::Relay => Some(PathKind::Relay),
         // The enum is open.
         RTCIceCandidateType::Unspecified | _ => None,
+    }
+}
+
+/// Whether an address is of the machine itself or of a private network (RFC 1918, RFC 4193).
+fn is_local(address: &str) -> bool {
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+        Err(_) => false,
     }
 }

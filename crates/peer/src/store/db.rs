@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::home::Home;
+use super::home::{Home, patiently};
 use super::{Result, SCHEMA, StoreError, codec, keys};
 
 /// Records in one leaf. A leaf is compressed and written whole, so fewer make small changes
@@ -64,8 +64,8 @@ impl Database {
     pub(super) fn open(home: &Home) -> Result<Self> {
         let path = home.store();
         check_space(&path, 0)?;
-        caught(|| check_leaves(&path))?;
-        let (reader, writer) = caught(|| open_tables(&path))?;
+        patiently(|| caught(|| check_leaves(&path)))?;
+        let (reader, writer) = patiently(|| caught(|| open_tables(&path)))?;
         let db = Database {
             path,
             reader: Mutex::new(Some(reader)),

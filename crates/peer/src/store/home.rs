@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Result, SCHEMA, StoreError};
 
+/// How long a lock may look taken before it is believed to be.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// A home that this process holds; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Home {
@@ -20,11 +23,11 @@ impl Home {
     pub(super) fn claim(dir: &Path) -> Result<Self> {
         make_private(dir).map_err(StoreError::Denied)?;
         let lock = open_private(&dir.join("lock")).map_err(StoreError::Denied)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
-            Err(TryLockError::Error(e)) => return Err(StoreError::Denied(e)),
-        }
+        patiently(|| match lock.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+            Err(TryLockError::Error(e)) => Err(StoreError::Denied(e)),
+        })?;
         let home = Home {
             dir: dir.to_path_buf(),
             _lock: lock,
@@ -80,6 +83,21 @@ impl Home {
                 StoreError::Denied(e)
             }
         })
+    }
+}
+
+/// Tries again for a moment while something is in use. A process that this one starts holds copies
+/// of all its locks until it runs its own program, so a lock that was just given back may still
+/// look taken.
+pub(super) fn patiently<T>(mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        match f() {
+            Err(StoreError::InUse) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            other => return other,
+        }
     }
 }
 
