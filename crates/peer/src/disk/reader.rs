@@ -107,7 +107,6 @@ impl SourceReader {
         }
         if index.is_multiple_of(STRIDE) {
             self.check_unchanged()?;
-            self.read_ahead(index);
         }
         let chunk = self.fill(index, buf)?;
         let len = chunk.len();
@@ -198,17 +197,4 @@ impl SourceReader {
 
     #[cfg(not(target_os = "linux"))]
     fn expect_sequential(&self) {}
-
-    /// Asks for the stride after the one that begins at `index`.
-    #[cfg(target_os = "linux")]
-    fn read_ahead(&self, index: u64) {
-        let from = (index + STRIDE) * CHUNK as u64;
-        if from < self.size {
-            let len = std::num::NonZeroU64::new(STRIDE * CHUNK as u64);
-            let _ = rustix::fs::fadvise(&self.file, from, len, rustix::fs::Advice::WillNeed);
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn read_ahead(&self, _index: u64) {}
 }

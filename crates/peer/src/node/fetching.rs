@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kith_core::input::{FetchNews, Input};
 use kith_core::record::{FetchKey, FetchRecord};
@@ -18,6 +18,7 @@ use kith_protocol::frame::{self, Chunk};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::faults::target_code;
 use super::lanes::{Lanes, Queued};
@@ -36,8 +37,10 @@ const FINISH_TOGETHER: usize = 64;
 
 /// What a fetch is told.
 pub(crate) enum FetchMessage {
-    /// A chunk from the lane.
-    Chunk(Queued),
+    /// Chunks from the lane.
+    Chunks(Vec<Queued>),
+    /// Some time has passed.
+    Tick,
     /// The whole-file hash of an entry.
     Expect(u32, Digest),
     /// End now.
@@ -72,8 +75,9 @@ impl Fetching {
         let (syncs, sync_queue) = mpsc::channel(1);
         let sync_report = report.clone();
         tasks.spawn_blocking("fetch sync", move || sync(sync_queue, &sync_report));
-        let handle = tokio::runtime::Handle::current();
-        tasks.spawn_blocking("fetch", move || run(start, queue, syncs, report, &handle));
+        let ticks = messages.downgrade();
+        tasks.spawn("fetch ticks", tick(ticks, tasks.token().clone()));
+        tasks.spawn_blocking("fetch", move || run(start, queue, syncs, report));
         Fetching {
             messages,
             lanes: lanes.clone(),
@@ -127,6 +131,23 @@ impl Report {
     }
 }
 
+/// Reminds the worker of the time for as long as it is wanted.
+async fn tick(worker: mpsc::WeakUnboundedSender<FetchMessage>, token: CancellationToken) {
+    let mut every = tokio::time::interval(CHECKPOINT_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = token.cancelled() => return,
+        }
+        let sent = worker
+            .upgrade()
+            .is_some_and(|w| w.send(FetchMessage::Tick).is_ok());
+        if !sent {
+            return;
+        }
+    }
+}
+
 /// Makes checkpoints durable beside the writing.
 fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, report: &Report) {
     while let Some(checkpoint) = queue.blocking_recv() {
@@ -145,7 +166,6 @@ fn run(
     mut queue: mpsc::UnboundedReceiver<FetchMessage>,
     syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
     report: Report,
-    handle: &tokio::runtime::Handle,
 ) {
     let (layout, lost) = match Layout::prepare(&start.record, &start.ranges, &start.done) {
         Ok(prepared) => prepared,
@@ -169,20 +189,7 @@ fn run(
                     return fetch.fail(&error);
                 }
                 fetch.report_received();
-                if fetch.unsynced == 0 {
-                    queue.blocking_recv()
-                } else {
-                    let next = handle.block_on(async {
-                        tokio::time::timeout(CHECKPOINT_EVERY, queue.recv()).await
-                    });
-                    match next {
-                        Ok(message) => message,
-                        Err(_) => {
-                            fetch.checkpoint();
-                            continue;
-                        }
-                    }
-                }
+                queue.blocking_recv()
             }
         };
         let result = match message {
@@ -194,7 +201,15 @@ fn run(
                 return;
             }
             Some(FetchMessage::Expect(entry, sha256)) => fetch.expect(entry, sha256),
-            Some(FetchMessage::Chunk(queued)) => fetch.take(&queued.chunk),
+            Some(FetchMessage::Chunks(chunks)) => chunks
+                .into_iter()
+                .try_for_each(|queued| fetch.take(&queued.chunk)),
+            Some(FetchMessage::Tick) => {
+                if fetch.unsynced > 0 {
+                    fetch.checkpoint();
+                }
+                Ok(())
+            }
         };
         if let Err(error) = result {
             return fetch.fail(&error);
@@ -214,7 +229,6 @@ struct Fetch {
     ready: Vec<(u32, PartFile)>,
     files_left: usize,
     unsynced: u64,
-    checkpoint_at: Instant,
     received: u64,
     received_durable: u64,
     syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
@@ -257,7 +271,6 @@ impl Fetch {
             ready: Vec::new(),
             files_left: 0,
             unsynced: 0,
-            checkpoint_at: Instant::now() + CHECKPOINT_EVERY,
             received: 0,
             received_durable: 0,
             syncs,
@@ -339,7 +352,7 @@ impl Fetch {
         if self.received >= REPORT_BYTES {
             self.report_received();
         }
-        if self.unsynced >= CHECKPOINT_BYTES || Instant::now() >= self.checkpoint_at {
+        if self.unsynced >= CHECKPOINT_BYTES {
             self.checkpoint();
         }
         self.try_complete(entry)
@@ -455,7 +468,6 @@ impl Fetch {
     /// Hands what was written since the last checkpoint to the sync thread, unless it is busy:
     /// then the next checkpoint takes it.
     fn checkpoint(&mut self) {
-        self.checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
         let Ok(place) = self.syncs.try_reserve() else {
             return;
         };

@@ -25,6 +25,9 @@ pub(crate) const WINDOW: usize = 512;
 /// that a slow disk never makes the lane, and with it the messages, wait.
 pub(crate) const QUEUE: usize = WINDOW;
 
+/// Frames that are taken from a lane at once.
+const TOGETHER: usize = 32;
+
 /// A chunk and its place in the fetch's queue.
 pub(crate) struct Queued {
     pub chunk: Chunk,
@@ -143,58 +146,83 @@ pub(crate) async fn read(
         })
     };
     let mut heard = Instant::now();
+    let mut frames = Vec::with_capacity(TOGETHER);
     let mut unexpected = 0u64;
-    let mut last: Option<(u32, Route)> = None;
-    while let Some(message) = lane.recv().await {
+    while lane.recv_many(&mut frames, TOGETHER).await > 0 {
         if heard.elapsed() >= Duration::from_secs(1) {
             heard = Instant::now();
             if news(LinkNews::Heard).await.is_err() {
                 return;
             }
         }
-        match Frame::parse(message) {
-            Ok(Frame::Chunk(chunk)) => {
-                let transfer = chunk.transfer;
-                if last
-                    .as_ref()
-                    .is_none_or(|(t, r)| *t != transfer || r.places.is_closed())
-                {
-                    last = lanes.route(link, transfer).map(|r| (transfer, r));
+        let mut batch = Batch::default();
+        for frame in frames.drain(..) {
+            match Frame::parse(frame) {
+                Ok(Frame::Chunk(chunk)) => {
+                    if batch.transfer != Some(chunk.transfer) {
+                        batch.deliver();
+                        batch.transfer = Some(chunk.transfer);
+                        batch.route = lanes.route(link, chunk.transfer);
+                    }
+                    let Some(route) = &batch.route else {
+                        // What a cancelled fetch had on the way, or a peer's mistake.
+                        unexpected += 1;
+                        tracing::trace!(chunk.transfer, unexpected, "chunk of no transfer");
+                        continue;
+                    };
+                    if route.places.available_permits() == 0 {
+                        // The worker must see what there is before it can make room.
+                        batch.deliver();
+                    }
+                    let Some(route) = &batch.route else { continue };
+                    if let Ok(place) = Arc::clone(&route.places).acquire_owned().await {
+                        batch.chunks.push(Queued {
+                            chunk,
+                            _place: place,
+                        });
+                    }
                 }
-                let Some((_, route)) = &last else {
-                    // What a cancelled fetch had on the way, or a peer's mistake.
-                    unexpected += 1;
-                    tracing::trace!(transfer, unexpected, "chunk of no transfer");
-                    continue;
-                };
-                let place = Arc::clone(&route.places).acquire_owned().await;
-                if let Ok(place) = place {
-                    let _ = route.worker.send(FetchMessage::Chunk(Queued {
-                        chunk,
-                        _place: place,
-                    }));
+                Ok(Frame::Ack(ack)) => {
+                    lanes.acked(link, ack.transfer, &ack.ranges);
+                    let (transfer, entry, ranges) = (ack.transfer, ack.entry, ack.ranges);
+                    if news(LinkNews::Ack {
+                        transfer,
+                        entry,
+                        ranges,
+                    })
+                    .await
+                    .is_err()
+                    {
+                        return;
+                    }
                 }
-            }
-            Ok(Frame::Ack(ack)) => {
-                lanes.acked(link, ack.transfer, &ack.ranges);
-                let (transfer, entry, ranges) = (ack.transfer, ack.entry, ack.ranges);
-                if news(LinkNews::Ack {
-                    transfer,
-                    entry,
-                    ranges,
-                })
-                .await
-                .is_err()
-                {
+                Err(FrameError::Kind(kind)) => tracing::debug!(kind, "frame of a kind not known"),
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "frame refused");
+                    let _ = news(LinkNews::Broken(Code::PeerProtocol)).await;
                     return;
                 }
             }
-            Err(FrameError::Kind(kind)) => tracing::debug!(kind, "frame of a kind not known"),
-            Err(error) => {
-                tracing::warn!(%peer, %error, "frame refused");
-                let _ = news(LinkNews::Broken(Code::PeerProtocol)).await;
-                return;
-            }
+        }
+        batch.deliver();
+    }
+}
+
+/// Chunks of one transfer on their way to its worker. Handed over together: waking a thread for
+/// every chunk costs as much as a fifth of its hashing.
+#[derive(Default)]
+struct Batch {
+    transfer: Option<u32>,
+    route: Option<Route>,
+    chunks: Vec<Queued>,
+}
+
+impl Batch {
+    fn deliver(&mut self) {
+        let chunks = std::mem::take(&mut self.chunks);
+        if let (Some(route), false) = (&self.route, chunks.is_empty()) {
+            // A worker that has ended takes nothing more.
+            let _ = route.worker.send(FetchMessage::Chunks(chunks));
         }
     }
 }

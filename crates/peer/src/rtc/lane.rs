@@ -48,6 +48,12 @@ impl Lane {
         self.incoming.lock().await.recv().await
     }
 
+    /// The next frames, as many as wait but at most `most`, appended to `frames`; how many they
+    /// are, 0 once the channel is closed.
+    pub async fn recv_many(&self, frames: &mut Vec<Bytes>, most: usize) -> usize {
+        self.incoming.lock().await.recv_many(frames, most).await
+    }
+
     /// Bytes queued and not yet acknowledged by the other end.
     ///
     /// # Errors
