@@ -89,6 +89,10 @@ impl Watch {
     }
 
     fn take(&mut self, change: &Change, out: &mut Out) -> Result<(), Failure> {
+        // What happened between subscribing and the snapshot is in both.
+        if self.room.knows(change) {
+            return Ok(());
+        }
         out.change(change)?;
         if let Some(note) = self.room.apply(change) {
             out.note(&note);
@@ -109,6 +113,16 @@ impl Room {
             joined: false,
             gone: false,
             here: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a change says nothing new.
+    fn knows(&self, change: &Change) -> bool {
+        match change {
+            Change::Room(room) => self.session.as_ref() == Some(room),
+            Change::Person(person) => self.people.get(&person.peer) == Some(person),
+            Change::Offer(offer) => self.offers.get(&(offer.from, offer.offer)) == Some(offer),
+            Change::RoomGone { .. } | Change::Message(_) => false,
         }
     }
 
@@ -237,6 +251,16 @@ fn is_here(before: bool, person: &PersonView) -> bool {
 mod tests {
     use super::*;
     use crate::testing::{ADA, ME, ROOM, person, room};
+
+    #[test]
+    fn the_same_view_again_is_nothing_new() {
+        let joined = Change::Room(room(SessionPhase::Joined, None));
+        let lost = Change::Room(room(SessionPhase::Waiting, Some(Code::ServerUnreachable)));
+        let mut r = Room::new(ME, ROOM);
+        assert!(!r.knows(&joined));
+        r.apply(&joined);
+        assert!(r.knows(&joined) && !r.knows(&lost));
+    }
 
     fn after(changes: &[(SessionPhase, Option<Code>)]) -> (Room, Vec<Option<String>>) {
         let mut r = Room::new(ME, ROOM);
