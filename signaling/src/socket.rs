@@ -206,6 +206,7 @@ fn violation(error: &Error) -> Option<Violation> {
 /// bytes is reset, and a reset can overtake the close frame. The shutdown flushes first.
 async fn linger(mut tcp: Wire) {
     let _ = tcp.shutdown().await;
+    tcp.read_one();
     let mut waste = vec![0u8; 4096];
     while tcp.read(&mut waste).await.is_ok_and(|n| n > 0) {
         tcp.read_one();

@@ -9,6 +9,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ pub struct Middle {
     /// Where clients dial it.
     pub addr: SocketAddr,
     world: Arc<World>,
+    /// How often it had lied when it was last switched.
+    since: std::sync::atomic::AtomicU64,
     task: JoinHandle<()>,
 }
 
@@ -82,7 +85,12 @@ impl Middle {
             last: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&world)));
-        Middle { addr, world, task }
+        Middle {
+            addr,
+            world,
+            since: Default::default(),
+            task,
+        }
     }
 
     /// Its address as invites carry it.
@@ -92,6 +100,7 @@ impl Middle {
 
     /// Switches a treachery on, for open connections too.
     pub fn turn(&self, how: Treachery) {
+        self.since.store(self.meddled(), Ordering::SeqCst);
         self.world.how.send_replace(Some(how));
     }
 
@@ -110,16 +119,16 @@ impl Middle {
         *self.world.meddled.borrow()
     }
 
-    /// Waits until it has lied `n` more times than at the call.
+    /// Waits until it has lied `n` times since it was switched on.
     pub async fn wait_meddled(&self, n: u64) {
         let mut meddled = self.world.meddled.subscribe();
-        let until = *meddled.borrow() + n;
+        let until = self.since.load(Ordering::SeqCst) + n;
         let done = meddled.wait_for(|m| *m >= until);
         let done = tokio::time::timeout(crate::PATIENCE, done).await;
         assert!(done.is_ok(), "there was nothing to lie about");
     }
 
-    /// Waits until clients have opened so many connections in all.
+    /// Waits until what it has seen is as `is` says.
     pub async fn wait_seen(&self, what: &str, is: impl Fn(&Seen) -> bool) {
         let mut meddled = self.world.meddled.subscribe();
         let done = meddled.wait_for(|_| is(&self.world.seen()));
@@ -257,4 +266,6 @@ fn note(world: &World, message: &ClientMessage) {
         | ClientMessage::Call { .. }
         | ClientMessage::Ping { .. } => {}
     }
+    drop(seen);
+    world.meddled.send_modify(|_| {});
 }

@@ -5,6 +5,7 @@
 //!               └─────────┴→ Waiting   └→ Refused
 //! ```
 
+mod ice;
 mod timing;
 
 use std::time::Duration;
@@ -37,11 +38,6 @@ pub const BACKOFF_LAST: Duration = Duration::from_secs(30);
 pub const STEADY: Duration = Duration::from_secs(10);
 /// No two dials are closer together than this.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
-
-/// Most URLs of STUN and TURN servers that are used.
-pub const MAX_ICE_URLS: usize = 8;
-/// Longest such URL, user name or password, in bytes.
-pub const MAX_ICE_TEXT: usize = 512;
 
 /// The session of one room.
 #[derive(Debug)]
@@ -274,7 +270,7 @@ impl Session {
                     heard,
                     pinged: None,
                     suspect: None,
-                    ice: usable(ice_servers),
+                    ice: ice::usable(ice_servers),
                 };
                 self.transition(state, None);
                 // The list is the server's word: ourselves or somebody twice is not believed.
@@ -295,7 +291,7 @@ impl Session {
             }
             ServerMessage::IceServers { ice_servers, .. } => {
                 if let State::Joined { ice, .. } = &mut self.state {
-                    *ice = usable(ice_servers);
+                    *ice = ice::usable(ice_servers);
                 }
                 None
             }
@@ -389,31 +385,6 @@ impl Session {
     fn effect(&self, ctx: &mut Ctx<'_>, sid: Sid, effect: SessionEffect) {
         ctx.out(Effect::Session(self.room, sid, effect));
     }
-}
-
-/// What WebRTC can use of the servers we are told, and no more than a call needs: each costs a
-/// search from every address of ours.
-fn usable(servers: Vec<IceServer>) -> Vec<IceServer> {
-    let good = |url: &String| {
-        let rest = ["stun:", "turn:", "turns:"]
-            .iter()
-            .find_map(|scheme| url.strip_prefix(scheme));
-        rest.is_some_and(|r| !r.is_empty())
-            && url.len() <= MAX_ICE_TEXT
-            && url.bytes().all(|b| b.is_ascii_graphic())
-    };
-    let fits = |text: &Option<String>| text.as_ref().is_none_or(|t| t.len() <= MAX_ICE_TEXT);
-    let mut left = MAX_ICE_URLS;
-    let mut kept = Vec::new();
-    for mut server in servers {
-        server.urls.retain(good);
-        server.urls.truncate(left);
-        if !server.urls.is_empty() && fits(&server.username) && fits(&server.credential) {
-            left -= server.urls.len();
-            kept.push(server);
-        }
-    }
-    kept
 }
 
 #[cfg(test)]

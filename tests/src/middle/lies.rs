@@ -446,9 +446,12 @@ impl Liar {
                     out.frame(TEXT, false, b"{").await?;
                 }
                 // Many at a time, or the writing itself would be the limit.
-                let piece = [header(opcode, how == T::Pings, piece.len() as u64), piece.into()]
-                    .concat()
-                    .repeat(500);
+                let piece = [
+                    header(opcode, how == T::Pings, piece.len() as u64),
+                    piece.into(),
+                ]
+                .concat()
+                .repeat(500);
                 while self.world.how() == Some(how) {
                     out.raw(&piece).await?;
                     self.lied();
