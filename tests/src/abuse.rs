@@ -21,11 +21,15 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 /// No single step waits longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// Where offenders come from: limits count by address, and bystanders have another one.
-pub const OFFENDER: [u8; 4] = [127, 0, 0, 3];
 const BYSTANDER: [u8; 4] = [127, 0, 0, 2];
 /// A bystander says something this often.
 const EVERY: Duration = Duration::from_millis(12);
+
+/// Where the offenders of a round come from: limits count by address, bystanders have another one,
+/// and each round is to find its limits untouched.
+pub fn offender(round: u8) -> [u8; 4] {
+    [127, 0, 1, round]
+}
 
 /// The server under abuse. Killed when dropped.
 pub struct Victim {
@@ -63,14 +67,9 @@ impl Victim {
         kib.parse().unwrap()
     }
 
-    /// A TCP connection from an offender's address.
-    pub async fn tcp(&self) -> TcpStream {
-        connect(self.addr, OFFENDER, None).await.unwrap()
-    }
-
     /// An offender that is in a room.
-    pub async fn joined(&self, room: u8, sid: u8) -> Client {
-        let mut client = Client::open(self.addr, OFFENDER, None).await.unwrap();
+    pub async fn joined(&self, from: [u8; 4], room: u8, sid: u8) -> Client {
+        let mut client = Client::open(self.addr, from, None).await.unwrap();
         client.join(room, sid).await;
         client
     }
@@ -205,8 +204,17 @@ impl Client {
     }
 
     /// Reads to the end; the close code if one came.
-    pub async fn close_code(self) -> Option<u16> {
-        within(close_code(self.ws.into_inner())).await
+    pub async fn close_code(mut self) -> Option<u16> {
+        loop {
+            match within(self.ws.next()).await?.ok()? {
+                Message::Close(frame) => return frame.map(|f| f.code.into()),
+                Message::Text(_)
+                | Message::Ping(_)
+                | Message::Pong(_)
+                | Message::Binary(_)
+                | Message::Frame(_) => {}
+            }
+        }
     }
 }
 
