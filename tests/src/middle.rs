@@ -40,6 +40,8 @@ pub struct Seen {
     pub dials: u64,
     /// Proofs that clients made.
     pub proofs: u64,
+    /// Clients that the real server let in.
+    pub joins: u64,
     /// Members that clients addressed.
     pub addressed: std::collections::BTreeSet<Sid>,
     /// Every body that clients handed over, while there are not very many.
@@ -125,7 +127,9 @@ impl Middle {
         let until = self.since.load(Ordering::SeqCst) + n;
         let done = meddled.wait_for(|m| *m >= until);
         let done = tokio::time::timeout(crate::PATIENCE, done).await;
-        assert!(done.is_ok(), "there was nothing to lie about");
+        let lied = self.meddled();
+        let how = self.world.how();
+        assert!(done.is_ok(), "{how:?}: {lied} lies, {until} wanted");
     }
 
     /// Waits until what it has seen is as `is` says.

@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 #![allow(
+    clippy::print_stdout,
+    reason = "the figures are worth reading: --nocapture"
+)]
+#![allow(
     clippy::wildcard_enum_match_arm,
     reason = "a test picks the one change it waits for"
 )]
@@ -466,7 +470,7 @@ async fn floods_do_not_fill_a_client() {
             maker.wait_end();
             Kith::start(&home, "Ada", &["join", &invite])
         });
-        middle.wait_seen("a proof", |s| s.proofs > 0).await;
+        middle.wait_seen("a join", |s| s.joins > 0).await;
         let before = rss(kith.pid());
         middle.turn(how);
         middle.wait_meddled(times).await;
@@ -476,12 +480,10 @@ async fn floods_do_not_fill_a_client() {
             "{how:?}: {before} → {after} KiB"
         );
         // And there it still is, and comes back when the server does.
-        let proofs = middle.seen().proofs;
+        let joins = middle.seen().joins;
         middle.behave();
         middle.cut();
-        middle
-            .wait_seen("another proof", |s| s.proofs > proofs)
-            .await;
+        middle.wait_seen("another join", |s| s.joins > joins).await;
     }
     server.stop().await;
 }

@@ -219,9 +219,12 @@ impl Liar {
 
     /// Passes a message of the real server on, or not quite.
     pub async fn pass(&mut self, message: ServerMessage, out: &mut ToClient) -> Option<()> {
-        let how = self.world.how();
-        let Some(how) = how else {
-            self.joined |= matches!(message, ServerMessage::Joined { .. });
+        if let ServerMessage::Joined { .. } = message {
+            self.joined = true;
+            self.world.seen().joins += 1;
+            self.world.meddled.send_modify(|_| {});
+        }
+        let Some(how) = self.world.how() else {
             return out.say(&message).await;
         };
         match message {
@@ -235,7 +238,6 @@ impl Liar {
                 for message in self.joined(how, message) {
                     out.say(&message).await?;
                 }
-                self.joined = true;
                 match how {
                     T::KickOut => None,
                     _ => self.talk(how, out).await,
