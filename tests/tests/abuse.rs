@@ -4,6 +4,10 @@
 #![cfg(target_os = "linux")] // /proc, and all of 127/8.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 #![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects"
+)]
+#![allow(
     clippy::print_stdout,
     reason = "the figures are worth reading: --nocapture"
 )]
@@ -117,7 +121,7 @@ written! {
     a_length_of_two_to_the_63: *b"\x81\xff\x80\0\0\0\0\0\0\0\0\0\0\0", 1 => 1009;
     a_message_of_a_mebibyte: frame(0x81, &[b' '; 1 << 20]), 1 => 1009;
     messages_of_64_kib_without_end: frame(0x81, &[b' '; 60_000]), 200 => 1008;
-    fragments_of_one_byte: frame(0x01, b"{"), 200_000 => 1002;
+    a_message_begun_in_another: frame(0x01, b"{"), 200_000 => 1002;
     a_flood_of_pings: frame(0x89, b"are you there?"), 200_000 => 1008;
     a_flood_of_pongs: frame(0x8a, b""), 200_000 => 1008;
     a_flood_of_small_messages: frame(0x81, b"{\"type\":\"ping\",\"t\":1}"), 200_000 => 1008;

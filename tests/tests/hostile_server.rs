@@ -457,8 +457,8 @@ async fn floods_do_not_fill_a_client() {
         (T::Comings, 8_000),
         (T::Deaf, 8_000),
         (T::Pings, 40),
-        (T::EndlessText, 20),
-        (T::EndlessEmpty, 20),
+        (T::EndlessText, 5),
+        (T::EndlessEmpty, 5),
         (T::Oversize, 3),
     ] {
         let middle = Middle::start(server.addr).await;

@@ -282,7 +282,7 @@ impl Liar {
             T::Replay => bytes = self.first.get_or_insert_with(|| body.clone()).0.to_vec(),
             T::Twice => return vec![signal(from, bytes.clone()), signal(from, bytes)],
             T::DropAll => return Vec::new(),
-            T::DropSome if self.count % 2 == 0 => return Vec::new(),
+            T::DropSome if self.count.is_multiple_of(2) => return Vec::new(),
             T::Reorder => {
                 let now = signal(from, bytes);
                 return match self.held.take() {
@@ -414,7 +414,7 @@ impl Liar {
                     let sid = random_sid();
                     out.say(&ServerMessage::MemberJoined { sid, caps: vec![] })
                         .await?;
-                    if self.count % 2 == 0 {
+                    if self.count.is_multiple_of(2) {
                         let why = LeftWhy::Left;
                         out.say(&ServerMessage::MemberLeft { sid, why }).await?;
                     }
@@ -489,7 +489,7 @@ fn junk_ice(n: usize) -> IceServer {
     IceServer {
         urls: vec![url],
         username: None,
-        credential: (n % 7 == 0).then(|| "x".into()),
+        credential: n.is_multiple_of(7).then(|| "x".into()),
     }
 }
 
