@@ -7,6 +7,7 @@
     reason = "a test picks the one change it waits for"
 )]
 
+pub mod fuzz;
 pub mod process;
 
 use std::net::SocketAddr;
