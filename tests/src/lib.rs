@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// No step of a test waits longer than this: the machine may be slow, a bug may not be.
-pub const PATIENCE: Duration = Duration::from_secs(12);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A real room server on a loopback port.
 pub struct Server {

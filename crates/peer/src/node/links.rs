@@ -33,7 +33,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 const ACKS: usize = 1024;
 /// What may wait for a link whose other end does not read, in bytes, about. Manifests do not
 /// count: each page of ours goes out once a link.
-const MOST_WAITING: usize = 8 * 1024 * 1024;
+const MOST_WAITING: usize = 4 * 1024 * 1024;
 /// What a waiting effect costs beside its text, in bytes, about.
 const EFFECT: usize = 256;
 
