@@ -117,9 +117,9 @@ async fn duplicates_and_any_order_do_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_hash_of_the_whole_file_gives_no_file() {
     let scene = Scene::new().await;
-    let (hostile, link, transfer) = accepted(&scene).await;
+    let (hostile, mut link, transfer) = accepted(&scene).await;
     let lie = async {
-        for _ in 0..2 {
+        for again in [true, false] {
             for (index, part) in (0u64..).zip(content().chunks(limits::CHUNK)) {
                 link.frame(chunk(transfer, 0, index, part)).await;
             }
@@ -130,6 +130,15 @@ async fn a_wrong_hash_of_the_whole_file_gives_no_file() {
                 sha256,
             })
             .await;
+            let answer = link.hear("an answer", |m| match m {
+                PeerMessage::Want { .. } => Some(true),
+                PeerMessage::Cancel { why, .. } => {
+                    assert_eq!(*why, Code::HashMismatch);
+                    Some(false)
+                }
+                _ => None,
+            });
+            assert_eq!(answer.await, again, "asked again once, then the end");
         }
     };
     futures::join!(lie, scene.honest_work());

@@ -5,6 +5,7 @@
 //! chat and hand over a file, and the victim says what happened.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(clippy::print_stdout, reason = "measurements are worth reading")]
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "a test picks the one change it waits for"

@@ -79,7 +79,7 @@ async fn an_sdp_over_the_limit_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_candidates_and_garbage_ones_leave_a_link_that_works() {
+async fn hundreds_of_candidates_and_garbage_ones_leave_a_link_that_works() {
     let scene = Scene::new().await;
     let mut hostile = scene.hostile().await;
     let (link, sdp) = hostile.offer().await;
@@ -88,6 +88,7 @@ async fn ten_thousand_candidates_and_garbage_ones_leave_a_link_that_works() {
         restart: false,
         sdp,
     });
+    // Ten times what is taken; the room server lets nobody say much more in a minute.
     let lines = [
         "candidate:1 1 udp 1 127.0.0.1 9 typ host".to_string(),
         "candidate:1 1 udp 99999999999999 127.0.0.1 99999 typ host".into(),
@@ -96,7 +97,7 @@ async fn ten_thousand_candidates_and_garbage_ones_leave_a_link_that_works() {
         "\u{1b}[2J".into(),
         "x".repeat(5000),
     ];
-    for n in 0..10_000 {
+    for n in 0..600 {
         hostile.say(SealedBody::Candidate {
             link: link.id,
             candidate: lines[n % lines.len()].clone(),

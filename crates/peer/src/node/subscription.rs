@@ -82,7 +82,7 @@ struct Inner {
 enum Waiting {
     /// Of this entity.
     Entity(Entity),
-    Other(Change),
+    Other(Box<Change>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -133,11 +133,11 @@ impl Inner {
                     Waiting::Entity(e) => e.room() != *room,
                     Waiting::Other(_) => true,
                 });
-                self.order.push_back(Waiting::Other(change));
+                self.order.push_back(Waiting::Other(Box::new(change)));
             }
             (None, _) => {
                 self.count(&change, 1);
-                self.order.push_back(Waiting::Other(change));
+                self.order.push_back(Waiting::Other(Box::new(change)));
                 while self.messages > MOST_MESSAGES || self.text > MOST_TEXT {
                     self.drop_oldest_message();
                 }
@@ -150,13 +150,14 @@ impl Inner {
             Waiting::Entity(entity) => self.entities.remove(&entity),
             Waiting::Other(change) => {
                 self.count(&change, -1);
-                Some(change)
+                Some(*change)
             }
         }
     }
 
     fn drop_oldest_message(&mut self) {
-        let message = |w: &Waiting| matches!(w, Waiting::Other(Change::Message(_)));
+        let message =
+            |w: &Waiting| matches!(w, Waiting::Other(c) if matches!(**c, Change::Message(_)));
         let oldest = self.order.iter().position(message);
         match oldest.and_then(|at| self.order.remove(at)) {
             Some(Waiting::Other(change)) => self.count(&change, -1),
