@@ -8,6 +8,8 @@
 )]
 
 pub mod abuse;
+pub mod fuzz;
+pub mod hostile_peer;
 pub mod middle;
 pub mod process;
 
