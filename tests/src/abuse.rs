@@ -268,9 +268,9 @@ impl Bystanders {
     /// Two on a server.
     pub async fn start(victim: &Victim) -> Bystanders {
         let mut a = Client::open(victim.addr, BYSTANDER, None).await.unwrap();
-        a.join(200, 1).await;
+        a.join(255, 1).await;
         let mut b = Client::open(victim.addr, BYSTANDER, None).await.unwrap();
-        b.join(200, 2).await;
+        b.join(255, 2).await;
         let came = a.next().await;
         assert!(matches!(came, Some(ServerMessage::MemberJoined { .. })));
         let (count, rounds) = watch::channel(0);
