@@ -215,6 +215,7 @@ impl Fetching {
     /// stands in `planned` and `syncing` afterwards.
     pub fn work(&mut self, now: u64, disk: &mut Disk, dice: &mut Dice) -> Vec<FetchNews> {
         let mut news = Vec::new();
+        self.planned = None;
         if self.ended {
             return news;
         }

@@ -7,6 +7,8 @@ use super::world::World;
 
 /// Milliseconds until everybody must be connected and have every message.
 const CONNECT: u64 = 240_000;
+/// … and every message be everywhere: a store that failed is asked again after half a minute …
+const TALK: u64 = 60_000;
 /// … until every transfer that somebody wants must be through.
 const TRANSFER: u64 = 240_000;
 /// A while in which nothing but beats and heartbeats may happen.
@@ -18,7 +20,7 @@ impl World {
         self.heal_everything();
         let connected = self.wait(CONNECT, World::is_connected);
         assert!(connected, "not connected after healing:\n{}", self.describe_people());
-        let talked = self.wait(30_000, World::is_told);
+        let talked = self.wait(TALK, World::is_told);
         assert!(talked, "messages are missing after healing:\n{}", self.describe_logs());
         self.finish_transfers();
         self.check_rosters();
@@ -54,7 +56,9 @@ impl World {
     fn is_connected(w: &World) -> bool {
         let all = || 0..w.nodes.len();
         let joined = all().all(|n| w.session(n) == Some(SessionPhase::Joined));
+        let known = w.server.hub.as_ref().map(|h| h.gauges().members);
         joined
+            && known == Some(w.nodes.len())
             && w.all_connected()
             && all().all(|a| all().all(|b| a == b || w.link(a, b) == w.link(b, a)))
     }
@@ -111,7 +115,9 @@ impl World {
                     v.phase != FetchPhase::Withdrawn
                         && v.receivers.iter().any(|r| r.peer == node.peer())
                 });
-                if meant {
+                // The sender said for good why it cannot be had.
+                let refused = self.fetch_phase(n, *key) == Some(FetchPhase::Withdrawn);
+                if meant && !refused {
                     all.push((n, *key));
                 }
             }
