@@ -33,9 +33,9 @@ impl Fold {
                 self.people.insert((v.room, v.peer), v);
             }
             Change::Offer(v) => {
-                assert!(v.done <= v.total, "more is done than there is: {v:?}");
+                assert!(v.done <= v.total, "more is done than there is: {} of {}", v.done, v.total);
                 for r in &v.receivers {
-                    assert!(r.done <= v.total, "a receiver has more than there is: {v:?}");
+                    assert!(r.done <= v.total, "a receiver has more than there is: {r:?}");
                 }
                 self.offers.insert((v.room, v.from, v.offer), v);
             }

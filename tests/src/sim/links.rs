@@ -14,8 +14,9 @@ const WATCH: u64 = 2_500;
 /// … calls it disconnected after so many looks in vain, and failed after so many.
 const DISCONNECTED: u32 = 2;
 const FAILED: u32 = 10;
-/// Packets of `messages` and `files` that may wait for a path.
-const MOST_WAITING: usize = 4_096;
+/// Packets of `messages` and `files` that may wait for a path: every empty file of an offer costs
+/// a message at either end, and no window holds those back.
+const MOST_WAITING: usize = 12_000;
 
 impl World {
     pub(super) fn link_effect(

@@ -11,6 +11,8 @@ const CONNECT: u64 = 240_000;
 const TALK: u64 = 60_000;
 /// … until every transfer that somebody wants must be through.
 const TRANSFER: u64 = 240_000;
+/// … and until the last dead connection is noticed.
+const UNNOTICED: u64 = 50_000;
 /// A while in which nothing but beats and heartbeats may happen.
 const QUIET: u64 = 45_000;
 
@@ -20,6 +22,10 @@ impl World {
         self.heal_everything();
         let connected = self.wait(CONNECT, World::is_connected);
         assert!(connected, "not connected after healing:\n{}", self.describe_people());
+        // Connections that died unnoticed before the healing are found out by their heartbeats.
+        self.pass(UNNOTICED);
+        let connected = self.wait(CONNECT, World::is_connected);
+        assert!(connected, "not connected for long:\n{}", self.describe_people());
         let talked = self.wait(TALK, World::is_told);
         assert!(talked, "messages are missing after healing:\n{}", self.describe_logs());
         self.finish_transfers();
