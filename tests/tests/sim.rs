@@ -25,7 +25,9 @@ fn sim_many_seeds_hold_every_promise() {
 
 #[test]
 fn sim_seeds_that_once_failed_hold() {
-    let lines = KEPT.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+    let lines = KEPT
+        .lines()
+        .filter(|l| !l.starts_with('#') && !l.is_empty());
     let seeds: Vec<u64> = lines
         .map(|l| l.split_whitespace().next().unwrap().parse().unwrap())
         .collect();

@@ -237,7 +237,10 @@ impl Fetches {
     /// A link is open. What was declined is not announced over it, but may still be taken.
     pub fn on_open(&mut self, peer: PeerId, link: LinkId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
         let mut out = Vec::new();
-        let declined = self.fetches.iter_mut().filter(|((p, _), f)| *p == peer && f.declined);
+        let declined = self
+            .fetches
+            .iter_mut()
+            .filter(|((p, _), f)| *p == peer && f.declined);
         let mut stalled = Vec::new();
         for ((from, offer), f) in declined {
             f.link = Some(link);

@@ -13,7 +13,9 @@ const ENOUGH: usize = 3;
 
 fn main() -> ExitCode {
     let mut minutes = 20u64;
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     // Apart from the seeds that the tests run.
     let mut from = clock.as_secs().saturating_mul(1_000);
     let mut args = std::env::args().skip(1);

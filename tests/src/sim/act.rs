@@ -130,7 +130,11 @@ impl World {
                 }
             }
             Action::Withdraw { pick, .. } => {
-                let all = self.nodes[n].process.iter().flat_map(|p| &p.offered).copied();
+                let all = self.nodes[n]
+                    .process
+                    .iter()
+                    .flat_map(|p| &p.offered)
+                    .copied();
                 if let Some(id) = picked(&all.collect::<Vec<_>>(), pick) {
                     let room = self.room;
                     self.command(n, Command::Withdraw(room, id));
@@ -190,7 +194,11 @@ impl World {
         // Some of what was under way has reached the disk.
         let waiting = self.nodes[n].store.waiting.len() as u64;
         let broken = self.nodes[n].store.broken;
-        let lucky = if broken { 0 } else { self.dice.below(waiting + 1) };
+        let lucky = if broken {
+            0
+        } else {
+            self.dice.below(waiting + 1)
+        };
         for _ in 0..lucky {
             if let Some((_, puts)) = self.nodes[n].store.waiting.pop_front() {
                 self.apply_puts(n, puts);

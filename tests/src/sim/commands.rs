@@ -40,8 +40,12 @@ impl World {
     /// Offers files of these sizes to everybody.
     #[cfg(test)]
     pub fn offer(&mut self, n: usize, sizes: &[u64]) -> OfferId {
-        let entries = (0..).zip(sizes).map(|(i, size)| file(&format!("f{i}"), *size)).collect();
-        self.offer_entries(n, "files", entries, None).expect("a good offer")
+        let entries = (0..)
+            .zip(sizes)
+            .map(|(i, size)| file(&format!("f{i}"), *size))
+            .collect();
+        self.offer_entries(n, "files", entries, None)
+            .expect("a good offer")
     }
 
     /// Offers files of one of some shapes.
@@ -159,7 +163,11 @@ impl World {
     /// How `n` shows the offer of `from`.
     pub fn offer_view(&self, n: usize, from: usize, id: OfferId) -> Option<&kith_api::OfferView> {
         let peer = self.nodes[from].peer();
-        self.nodes[n].process.as_ref()?.fold.offer(self.room, peer, id)
+        self.nodes[n]
+            .process
+            .as_ref()?
+            .fold
+            .offer(self.room, peer, id)
     }
 
     /// How `n` stands with the room server.

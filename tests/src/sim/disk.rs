@@ -142,7 +142,9 @@ fn batches(entry: u32, ranges: &RangeSet) -> Vec<Step> {
         chunk.iter().for_each(|i| set.insert(*i, i + 1));
         set
     };
-    all.chunks(BATCH).map(|c| Step::Send(entry, set(c))).collect()
+    all.chunks(BATCH)
+        .map(|c| Step::Send(entry, set(c)))
+        .collect()
 }
 
 /// What a fetch worker is told.
@@ -334,7 +336,9 @@ impl Fetching {
             return Err(code);
         }
         let part = disk.parts.get_mut(&(self.record.tag.clone(), entry));
-        part.ok_or(Code::DiskError)?.chunks.insert(piece.index, piece.token);
+        part.ok_or(Code::DiskError)?
+            .chunks
+            .insert(piece.index, piece.token);
         open.have.insert(piece.index, piece.index + 1);
         open.fresh.insert(piece.index, piece.index + 1);
         if self.unsynced == 0 {
@@ -353,11 +357,23 @@ impl Fetching {
         }
         disk.serial += 1;
         let serial = disk.serial;
-        let new = || Part { serial, ..Part::default() };
-        disk.parts.entry((self.record.tag.clone(), entry)).or_insert_with(new);
+        let new = || Part {
+            serial,
+            ..Part::default()
+        };
+        disk.parts
+            .entry((self.record.tag.clone(), entry))
+            .or_insert_with(new);
         let have = self.before.remove(&entry).unwrap_or_default();
         let (durable, fresh) = (have.clone(), RangeSet::new());
-        self.open.insert(entry, Open { have, fresh, durable });
+        self.open.insert(
+            entry,
+            Open {
+                have,
+                fresh,
+                durable,
+            },
+        );
         Ok(())
     }
 
@@ -404,7 +420,8 @@ impl Fetching {
             let tokens = part.ok_or(Code::DiskError)?.chunks.into_values().collect();
             let path = &self.record.entries[entry as usize].path;
             let name = disk.free_name(&self.record.dir, path);
-            disk.files.insert((self.record.dir.clone(), name.clone()), tokens);
+            disk.files
+                .insert((self.record.dir.clone(), name.clone()), tokens);
             self.done.insert(entry, name.clone());
             self.expected.remove(&entry);
             news.push(FetchNews::Finished { entry, name });
@@ -424,7 +441,8 @@ impl Fetching {
             .map(|(i, e)| (i, e.path.clone()))
             .collect();
         for (entry, name) in left {
-            disk.files.insert((self.record.dir.clone(), name.clone()), Vec::new());
+            disk.files
+                .insert((self.record.dir.clone(), name.clone()), Vec::new());
             self.done.insert(entry, name.clone());
             news.push(FetchNews::Finished { entry, name });
         }
@@ -459,14 +477,19 @@ impl Fetching {
     fn lost(&self, disk: &Disk) -> Vec<u32> {
         let mut lost = Vec::new();
         for (entry, name) in &self.done {
-            if !disk.files.contains_key(&(self.record.dir.clone(), name.clone())) {
+            if !disk
+                .files
+                .contains_key(&(self.record.dir.clone(), name.clone()))
+            {
                 lost.push(*entry);
             }
         }
         for (entry, have) in &self.before {
             // The real disk compares lengths, no more.
             let part = disk.parts.get(&(self.record.tag.clone(), *entry));
-            let len = part.and_then(|p| p.chunks.keys().next_back()).map_or(0, |i| i + 1);
+            let len = part
+                .and_then(|p| p.chunks.keys().next_back())
+                .map_or(0, |i| i + 1);
             if len < have.end() {
                 lost.push(*entry);
             }

@@ -31,7 +31,9 @@ pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, String> {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if RUNNING.get() {
-                let place = info.location().map_or_else(String::new, ToString::to_string);
+                let place = info
+                    .location()
+                    .map_or_else(String::new, ToString::to_string);
                 PLACE.set(place);
             } else {
                 before(info);

@@ -33,9 +33,17 @@ impl Fold {
                 self.people.insert((v.room, v.peer), v);
             }
             Change::Offer(v) => {
-                assert!(v.done <= v.total, "more is done than there is: {} of {}", v.done, v.total);
+                assert!(
+                    v.done <= v.total,
+                    "more is done than there is: {} of {}",
+                    v.done,
+                    v.total
+                );
                 for r in &v.receivers {
-                    assert!(r.done <= v.total, "a receiver has more than there is: {r:?}");
+                    assert!(
+                        r.done <= v.total,
+                        "a receiver has more than there is: {r:?}"
+                    );
                 }
                 self.offers.insert((v.room, v.from, v.offer), v);
             }
@@ -48,7 +56,11 @@ impl Fold {
                         assert!(same, "a message changed after it was shown: {v:?}");
                     }
                     (None, Some(last)) => {
-                        assert_eq!(v.seq, last + 1, "messages are shown in order, without a gap");
+                        assert_eq!(
+                            v.seq,
+                            last + 1,
+                            "messages are shown in order, without a gap"
+                        );
                     }
                     (None, None) => {}
                 }
@@ -59,7 +71,10 @@ impl Fold {
 
     /// Fails where the folded events and the snapshot differ.
     pub fn check(&self, snapshot: &Snapshot) {
-        assert_eq!(self.rev, snapshot.rev, "the events' revision is the snapshot's");
+        assert_eq!(
+            self.rev, snapshot.rev,
+            "the events' revision is the snapshot's"
+        );
         same("rooms", self.rooms.values(), &snapshot.rooms);
         same("people", self.people.values(), &snapshot.people);
         let key = |o: &OfferView| (o.room, o.from, o.offer);
@@ -99,7 +114,10 @@ impl Fold {
 
     /// Messages of somebody, as shown by this process.
     pub fn messages(&self, author: PeerId) -> impl Iterator<Item = &MessageView> {
-        self.messages.get(&author).into_iter().flat_map(BTreeMap::values)
+        self.messages
+            .get(&author)
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 }
 
@@ -108,7 +126,11 @@ fn same<'a, T: PartialEq + std::fmt::Debug + 'a>(
     events: impl ExactSizeIterator<Item = &'a T>,
     snapshot: &[T],
 ) {
-    assert_eq!(events.len(), snapshot.len(), "as many {what} from events as in the snapshot");
+    assert_eq!(
+        events.len(),
+        snapshot.len(),
+        "as many {what} from events as in the snapshot"
+    );
     for (a, b) in events.zip(snapshot) {
         assert!(a == b, "{what} differ\n  events   {a:?}\n  snapshot {b:?}");
     }

@@ -30,7 +30,10 @@ impl World {
         let fp = self.process(n).config.fp;
         if let LinkEffect::Open { offerer, .. } = effect {
             let old = |((_, m), e): (&(LinkId, usize), &End)| *m == n && e.peer == peer;
-            assert!(!self.net.ends.iter().any(old), "a second link with the same person");
+            assert!(
+                !self.net.ends.iter().any(old),
+                "a second link with the same person"
+            );
             let end = End {
                 room,
                 peer,
@@ -158,7 +161,11 @@ impl World {
             self.link_news(n, link, LinkNews::Ice(IceState::Checking));
             self.link_news(n, link, LinkNews::Route(kith_api::Route::Lan));
             self.link_news(n, link, LinkNews::Ice(IceState::Connected));
-            let end = self.net.ends.get_mut(&(link, n)).expect("both ends are there");
+            let end = self
+                .net
+                .ends
+                .get_mut(&(link, n))
+                .expect("both ends are there");
             end.lost = 0;
             if !std::mem::replace(&mut end.open, true) {
                 self.link_news(n, link, LinkNews::ChannelsOpen);
@@ -218,6 +225,13 @@ impl World {
                 Packet::Ack { .. } | Packet::Chunks { .. } => &mut end.files,
             };
             queue.push_back(packet);
+            // A peer that says again what it has, over half a path, may have a window sent again.
+            let is_chat = |p: &&Packet| matches!(p, Packet::Message(m) if matches!(**m, PeerMessage::Chat { .. }));
+            let chats = queue.iter().filter(is_chat).count() as u64;
+            assert!(
+                chats <= 2 * kith_core::chat::WINDOW,
+                "{chats} messages wait for a path"
+            );
             assert!(queue.len() <= MOST_WAITING, "too much waits for a path");
         }
         self.flush_link(link, n);

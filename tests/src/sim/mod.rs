@@ -65,7 +65,10 @@ impl Failure {
     /// Failures of one kind begin alike, numbers aside.
     fn kind(&self) -> String {
         let words = self.text.chars().filter(|c| !c.is_ascii_digit());
-        words.take_while(|c| *c != '\n' && *c != ':').take(40).collect()
+        words
+            .take_while(|c| *c != '\n' && *c != ':')
+            .take(40)
+            .collect()
     }
 }
 
@@ -110,9 +113,15 @@ pub fn run_seed(seed: u64) -> Result<Stats, String> {
         let (small, failure) = shrink(&plan, failure);
         let mut text = format!("seed {seed}, {} peers: {failure}\n", small.peers);
         let all = plan.steps.len();
-        text.push_str(&format!("  {} of {all} actions are enough:\n", small.steps.len()));
+        text.push_str(&format!(
+            "  {} of {all} actions are enough:\n",
+            small.steps.len()
+        ));
         for step in &small.steps {
-            text.push_str(&format!("    after {:>6} ms  {:?}\n", step.after, step.action));
+            text.push_str(&format!(
+                "    after {:>6} ms  {:?}\n",
+                step.after, step.action
+            ));
         }
         text.push_str(&format!("  again: SEED={seed} ./dev test sim\n"));
         text

@@ -38,7 +38,11 @@ pub enum Action {
     Garble(u32),
     /// The addresses change: paths are dead, and so is the connection to the server where
     /// `server_too`. The system says so where `told`.
-    Move { peer: usize, told: bool, server_too: bool },
+    Move {
+        peer: usize,
+        told: bool,
+        server_too: bool,
+    },
     /// Messages take up to so many milliseconds.
     Delay(u64),
     /// So many percent of the beats are lost.
@@ -46,7 +50,11 @@ pub enum Action {
     /// `peer` writes so many messages.
     Say { peer: usize, count: u32 },
     /// `peer` offers files of some shape, to everybody or to `only`.
-    Share { peer: usize, shape: u32, only: Option<usize> },
+    Share {
+        peer: usize,
+        shape: u32,
+        only: Option<usize>,
+    },
     /// `peer` offers again what it once offered.
     ShareAgain { peer: usize, pick: u32 },
     /// `peer` takes an offer that it is shown, into one of two folders.
@@ -115,7 +123,10 @@ impl Plan {
             })
             .collect();
         // Some runs are mostly talk, some mostly files, some mostly trouble.
-        let weights: Vec<u64> = KINDS.iter().map(|k| k.0 * dice.one(&[0, 1, 1, 2])).collect();
+        let weights: Vec<u64> = KINDS
+            .iter()
+            .map(|k| k.0 * dice.one(&[0, 1, 1, 2]))
+            .collect();
         let total: u64 = weights.iter().sum();
         let count = 12 + dice.below(28);
         while (steps.len() as u64) < peers as u64 + count && total > 0 {
@@ -141,14 +152,24 @@ type Draw = fn(&mut Dice, u64) -> Action;
 const KINDS: &[(u64, Draw)] = &[
     (2, |d, n| Action::Join(who(d, n))),
     (2, |d, n| Action::Leave(who(d, n))),
-    (4, |d, n| Action::Crash { peer: who(d, n), power_cut: d.percent(50) }),
+    (4, |d, n| Action::Crash {
+        peer: who(d, n),
+        power_cut: d.percent(50),
+    }),
     (1, |d, n| Action::Quit(who(d, n))),
     (6, |d, n| Action::Start(who(d, n))),
-    (2, |d, n| Action::Sleep { peer: who(d, n), clock_stops: d.percent(70) }),
+    (2, |d, n| Action::Sleep {
+        peer: who(d, n),
+        clock_stops: d.percent(70),
+    }),
     (4, |d, n| Action::Wake(who(d, n))),
     (4, |d, n| {
         let (from, to) = pair(d, n);
-        Action::Cut { from, to, both: d.percent(70) }
+        Action::Cut {
+            from,
+            to,
+            both: d.percent(70),
+        }
     }),
     (5, |d, n| {
         let (a, b) = pair(d, n);
@@ -160,31 +181,73 @@ const KINDS: &[(u64, Draw)] = &[
     (1, |_, _| Action::ServerDrain),
     (4, |_, _| Action::ServerUp),
     (2, |d, _| Action::Garble(1 + d.below(6) as u32)),
-    (4, |d, n| Action::Move { peer: who(d, n), told: d.percent(70), server_too: d.percent(60) }),
+    (4, |d, n| Action::Move {
+        peer: who(d, n),
+        told: d.percent(70),
+        server_too: d.percent(60),
+    }),
     (2, |d, _| Action::Delay(d.one(&[1, 5, 20, 60, 150]))),
     (1, |d, _| Action::LoseBeats(d.one(&[0, 20, 60]))),
-    (8, |d, n| Action::Say { peer: who(d, n), count: d.one(&[1, 1, 2, 5, 20, 100]) }),
+    (8, |d, n| Action::Say {
+        peer: who(d, n),
+        count: d.one(&[1, 1, 2, 5, 20, 100]),
+    }),
     (7, |d, n| {
         let (peer, other) = pair(d, n);
-        Action::Share { peer, shape: d.below(100) as u32, only: d.percent(15).then_some(other) }
+        Action::Share {
+            peer,
+            shape: d.below(100) as u32,
+            only: d.percent(15).then_some(other),
+        }
     }),
-    (3, |d, n| Action::ShareAgain { peer: who(d, n), pick: pick(d) }),
-    (5, |d, n| Action::Accept { peer: who(d, n), pick: pick(d), dir: d.below(2) as u32 }),
+    (3, |d, n| Action::ShareAgain {
+        peer: who(d, n),
+        pick: pick(d),
+    }),
+    (5, |d, n| Action::Accept {
+        peer: who(d, n),
+        pick: pick(d),
+        dir: d.below(2) as u32,
+    }),
     (8, |d, n| Action::AcceptAll(who(d, n))),
-    (2, |d, n| Action::Decline { peer: who(d, n), pick: pick(d) }),
-    (1, |d, n| Action::Withdraw { peer: who(d, n), pick: pick(d) }),
-    (2, |d, n| Action::Nonsense { peer: who(d, n), what: d.below(8) as u32 }),
+    (2, |d, n| Action::Decline {
+        peer: who(d, n),
+        pick: pick(d),
+    }),
+    (1, |d, n| Action::Withdraw {
+        peer: who(d, n),
+        pick: pick(d),
+    }),
+    (2, |d, n| Action::Nonsense {
+        peer: who(d, n),
+        what: d.below(8) as u32,
+    }),
     (3, |d, _| Action::Damage(1 + d.below(4) as u32)),
     (1, |d, _| Action::LieAboutChunks(1 + d.below(3) as u32)),
     (1, |d, _| Action::LieAboutHashes(1 + d.below(2) as u32)),
-    (2, |d, n| Action::BreakDisk { peer: who(d, n), how: d.below(3) as u32 }),
-    (1, |d, n| Action::BreakSources { peer: who(d, n), how: d.below(2) as u32 }),
+    (2, |d, n| Action::BreakDisk {
+        peer: who(d, n),
+        how: d.below(3) as u32,
+    }),
+    (1, |d, n| Action::BreakSources {
+        peer: who(d, n),
+        how: d.below(2) as u32,
+    }),
     (4, |d, n| Action::MendDisk(who(d, n))),
-    (3, |d, n| Action::SlowDisk { peer: who(d, n), ms: d.one(&[1, 20, 200, 900]) }),
-    (1, |d, n| Action::RemovePart { peer: who(d, n), pick: pick(d) }),
+    (3, |d, n| Action::SlowDisk {
+        peer: who(d, n),
+        ms: d.one(&[1, 20, 200, 900]),
+    }),
+    (1, |d, n| Action::RemovePart {
+        peer: who(d, n),
+        pick: pick(d),
+    }),
     (2, |d, n| Action::BreakStore(who(d, n))),
     (4, |d, n| Action::MendStore(who(d, n))),
-    (3, |d, n| Action::SlowStore { peer: who(d, n), ms: d.one(&[0, 10, 100, 1_000]) }),
+    (3, |d, n| Action::SlowStore {
+        peer: who(d, n),
+        ms: d.one(&[0, 10, 100, 1_000]),
+    }),
 ];
 
 fn who(d: &mut Dice, n: u64) -> usize {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use kith_core::effect::SealEffect;
 use kith_core::input::SealNews;
 use kith_protocol::Sid;
-use kith_protocol::ids::SealTag;
 use kith_protocol::derive;
+use kith_protocol::ids::SealTag;
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
 
 #[derive(Debug)]

@@ -75,10 +75,8 @@ impl RoomServer {
     pub fn up(&mut self) {
         if self.hub.is_none() {
             self.count += 1;
-            let seed = kith_protocol::derive::hash(&[
-                &self.seed.to_be_bytes(),
-                &self.count.to_be_bytes(),
-            ]);
+            let seed =
+                kith_protocol::derive::hash(&[&self.seed.to_be_bytes(), &self.count.to_be_bytes()]);
             self.hub = Some(Hub::new(Arc::new(Config::default()), seed));
         }
     }
@@ -157,7 +155,11 @@ impl World {
 
     /// The process of a node is gone: its system closes what it had open.
     pub(super) fn hang_up_all(&mut self, n: usize) {
-        let mine = self.server.conns.iter().filter(|(_, c)| c.node == n && !c.closed);
+        let mine = self
+            .server
+            .conns
+            .iter()
+            .filter(|(_, c)| c.node == n && !c.closed);
         for sid in mine.map(|(_, c)| c.sid).collect::<Vec<_>>() {
             self.hang_up(n, sid);
         }
@@ -195,7 +197,11 @@ impl World {
     pub(super) fn flush_connections(&mut self, n: usize) {
         let mine = self.server.conns.iter().filter(|(_, c)| c.node == n);
         for id in mine.map(|(id, _)| *id).collect::<Vec<_>>() {
-            let held = self.server.conns.get_mut(&id).map(|c| std::mem::take(&mut c.held));
+            let held = self
+                .server
+                .conns
+                .get_mut(&id)
+                .map(|c| std::mem::take(&mut c.held));
             for up in held.unwrap_or_default() {
                 self.send(Lane::Up(id), Event::Up(id, up));
             }

@@ -21,13 +21,25 @@ impl World {
     pub fn settle(&mut self) {
         self.heal_everything();
         let connected = self.wait(CONNECT, World::is_connected);
-        assert!(connected, "not connected after healing:\n{}", self.describe_people());
+        assert!(
+            connected,
+            "not connected after healing:\n{}",
+            self.describe_people()
+        );
         // Connections that died unnoticed before the healing are found out by their heartbeats.
         self.pass(UNNOTICED);
         let connected = self.wait(CONNECT, World::is_connected);
-        assert!(connected, "not connected for long:\n{}", self.describe_people());
+        assert!(
+            connected,
+            "not connected for long:\n{}",
+            self.describe_people()
+        );
         let talked = self.wait(TALK, World::is_told);
-        assert!(talked, "messages are missing after healing:\n{}", self.describe_logs());
+        assert!(
+            talked,
+            "messages are missing after healing:\n{}",
+            self.describe_logs()
+        );
         self.finish_transfers();
         self.check_rosters();
         self.pass(5_000);
@@ -78,8 +90,8 @@ impl World {
             let Some(p) = author.process.as_ref() else {
                 return false;
             };
-            let knows = own == 0
-                || p.engine.delivered(w.room, own as u64).len() == w.nodes.len() - 1;
+            let knows =
+                own == 0 || p.engine.delivered(w.room, own as u64).len() == w.nodes.len() - 1;
             knows && author.store.waiting.is_empty() && w.nodes.iter().all(|n| log(n) == own)
         })
     }
@@ -96,18 +108,30 @@ impl World {
             }
             let over = |w: &World| w.wanted().iter().all(|(n, k)| w.is_over(*n, *k));
             let ended = self.wait(TRANSFER, over);
-            assert!(ended, "transfers hang after healing:\n{}", self.describe_wanted());
+            assert!(
+                ended,
+                "transfers hang after healing:\n{}",
+                self.describe_wanted()
+            );
             let done = |w: &World| w.wanted().iter().all(|(n, k)| w.is_done(*n, *k));
             // What was damaged on the way before the healing may still end a fetch.
             if done(self) {
                 break;
             }
-            assert!(round < 3, "transfers fail after healing:\n{}", self.describe_wanted());
+            assert!(
+                round < 3,
+                "transfers fail after healing:\n{}",
+                self.describe_wanted()
+            );
         }
         // The last word may still be on its way.
         let known = |w: &World| w.wanted().iter().all(|(n, k)| w.sender_knows(*n, *k));
         let told = self.wait(10_000, known);
-        assert!(told, "senders do not know of what is done:\n{}", self.describe_wanted());
+        assert!(
+            told,
+            "senders do not know of what is done:\n{}",
+            self.describe_wanted()
+        );
     }
 
     /// What can be finished: wanted, and still on offer by a running process.
@@ -148,11 +172,16 @@ impl World {
     }
 
     fn sender_knows(&self, n: usize, key: FetchKey) -> bool {
-        let view = self.node_of(key.from).and_then(|f| self.offer_view(f, f, key.offer));
+        let view = self
+            .node_of(key.from)
+            .and_then(|f| self.offer_view(f, f, key.offer));
         let me = self.nodes[n].peer();
         view.is_some_and(|v| {
             let mine = |r: &&kith_api::ReceiverView| r.peer == me;
-            v.receivers.iter().find(mine).is_some_and(|r| r.phase == ServePhase::Done)
+            v.receivers
+                .iter()
+                .find(mine)
+                .is_some_and(|r| r.phase == ServePhase::Done)
         })
     }
 
@@ -166,13 +195,20 @@ impl World {
             seen.sort_unstable();
             assert_eq!(seen, expected, "who {n} sees");
             for v in p.fold.people() {
-                assert_eq!((v.link, v.presence), (LinkPhase::Connected, Presence::Online));
+                assert_eq!(
+                    (v.link, v.presence),
+                    (LinkPhase::Connected, Presence::Online)
+                );
             }
             for o in p.fold.offers().filter(|o| o.phase == FetchPhase::Done) {
                 assert_eq!(o.done, o.total, "{n}: done, but not all of it: {o:?}");
             }
             let total = self.server.hub.as_ref().map(|h| h.gauges().members);
-            assert_eq!(total, Some(self.nodes.len()), "members the room server knows");
+            assert_eq!(
+                total,
+                Some(self.nodes.len()),
+                "members the room server knows"
+            );
             for seq in &p.sent {
                 let log = node.store.logs.get(&(self.room, node.peer()));
                 let len = log.map_or(0, |l: &Vec<ChatRecord>| l.len()) as u64;
@@ -187,7 +223,10 @@ impl World {
                 };
                 let mine = node.store.logs.get(&at).map(text);
                 let theirs = other.store.logs.get(&at).map(text);
-                assert!(mine == theirs, "{n} has another log of {author} than {author}");
+                assert!(
+                    mine == theirs,
+                    "{n} has another log of {author} than {author}"
+                );
             }
         }
     }
@@ -203,10 +242,17 @@ impl World {
         let before = revs(self);
         self.pass(QUIET);
         assert_eq!(before, revs(self), "views change though nothing happens");
-        assert_eq!(self.noise, noise, "something is said though nothing happens");
+        assert_eq!(
+            self.noise, noise,
+            "something is said though nothing happens"
+        );
         let n = self.nodes.len() as u64;
         let most = (n * (n - 1)) * ((self.now - begun) / 1_500 + 2);
-        assert!(self.beats - beats <= most, "too many beats: {}", self.beats - beats);
+        assert!(
+            self.beats - beats <= most,
+            "too many beats: {}",
+            self.beats - beats
+        );
     }
 
     fn describe_people(&self) -> String {
@@ -216,7 +262,10 @@ impl World {
             for v in node.process.iter().flat_map(|p| p.fold.people()) {
                 let link = self.node_of(v.peer).and_then(|o| self.link(n, o));
                 let link = link.map(|l| l.to_string());
-                out.push_str(&format!(", {} {:?} {:?} {link:?}", v.name, v.link, v.presence));
+                out.push_str(&format!(
+                    ", {} {:?} {:?} {link:?}",
+                    v.name, v.link, v.presence
+                ));
             }
             out.push('\n');
         }
@@ -227,11 +276,17 @@ impl World {
         let mut out = String::new();
         for (n, node) in self.nodes.iter().enumerate() {
             let len = |o: &super::node::Node| {
-                node.store.logs.get(&(self.room, o.peer())).map_or(0, Vec::len)
+                node.store
+                    .logs
+                    .get(&(self.room, o.peer()))
+                    .map_or(0, Vec::len)
             };
             let lens: Vec<usize> = self.nodes.iter().map(len).collect();
             let own = lens[n] as u64;
-            let knows = node.process.as_ref().map(|p| p.engine.delivered(self.room, own).len());
+            let knows = node
+                .process
+                .as_ref()
+                .map(|p| p.engine.delivered(self.room, own).len());
             out.push_str(&format!("  {n} has {lens:?}; own delivered to {knows:?}\n"));
         }
         out
@@ -247,7 +302,9 @@ impl World {
             let me = self.nodes[n].peer();
             let there = theirs.and_then(|v| v.receivers.iter().find(|r| r.peer == me));
             let there = there.map(|r| (r.phase, r.why, r.done));
-            out.push_str(&format!("  {n} from {from:?}: {here:?}, sender: {there:?}\n"));
+            out.push_str(&format!(
+                "  {n} from {from:?}: {here:?}, sender: {there:?}\n"
+            ));
         }
         out
     }

@@ -148,7 +148,8 @@ impl World {
             return;
         };
         let end = self.net.ends.get(&(s.link, n));
-        let stuck = s.batch.is_some() && (s.window == 0 || end.is_some_and(|e| e.files.len() >= LANE));
+        let stuck =
+            s.batch.is_some() && (s.window == 0 || end.is_some_and(|e| e.files.len() >= LANE));
         if s.scheduled || s.ended || stuck {
             return;
         }
@@ -198,7 +199,10 @@ impl World {
             && let Some(before) = promise.chunks.get(&entry)
         {
             let again = pieces.iter().find(|p| before.contains(&p.index));
-            assert!(again.is_none(), "{n}: sent again though durable: {entry} {again:?}");
+            assert!(
+                again.is_none(),
+                "{n}: sent again though durable: {entry} {again:?}"
+            );
         }
         let mut all = p.fetching.iter_mut();
         let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) else {
@@ -207,7 +211,10 @@ impl World {
         let (key, run) = (*key, f.run);
         f.queue.extend(pieces.iter().map(|p| Job::Piece(entry, *p)));
         let waiting = f.queue.len();
-        assert!(waiting <= 3 * WINDOW + f.record.entries.len(), "{n}: {waiting} chunks wait for the disk");
+        assert!(
+            waiting <= 3 * WINDOW + f.record.entries.len(),
+            "{n}: {waiting} chunks wait for the disk"
+        );
         self.plan_fetch(n, key, run);
     }
 
@@ -227,7 +234,8 @@ impl World {
                     *promise = Default::default();
                     promise.tag.clone_from(&record.tag);
                 }
-                p.fetching.insert(key, Fetching::new(run, record, ranges, done));
+                p.fetching
+                    .insert(key, Fetching::new(run, record, ranges, done));
             }
             FetchEffect::Attach { link, transfer } => {
                 let promise = node.promises.get(&key).cloned().unwrap_or_default();

@@ -244,7 +244,10 @@ impl World {
         let mut next = Some(input);
         while let Some(input) = next {
             self.one_input(n, input);
-            next = self.nodes[n].process.as_mut().and_then(|p| p.local.pop_front());
+            next = self.nodes[n]
+                .process
+                .as_mut()
+                .and_then(|p| p.local.pop_front());
         }
     }
 
@@ -270,16 +273,25 @@ impl World {
         let due = p.engine.deadline();
         let on_time = matches!(input, Input::Timeout) || due.is_none_or(|d| d.at >= now.mono);
         p.engine.handle(input, now);
-        let effects: Vec<Effect> = std::iter::from_fn(|| p.engine.poll()).take(100_000).collect();
+        let effects: Vec<Effect> = std::iter::from_fn(|| p.engine.poll())
+            .take(100_000)
+            .collect();
         assert!(effects.len() < 100_000, "effects do not end");
         let deadline = p.engine.deadline();
         if let Some(d) = deadline.filter(|_| on_time) {
-            assert!(d.at >= now.mono, "{n}: a deadline in the past: {d:?} at {now:?}");
+            assert!(
+                d.at >= now.mono,
+                "{n}: a deadline in the past: {d:?} at {now:?}"
+            );
         }
         if let Some((req, before, was)) = refusable {
             let refused = |e: &Effect| matches!(e, Effect::Reply(r, Err(_)) if *r == req);
             if effects.iter().any(refused) {
-                assert_eq!(effects.len(), 1, "a refused command has effects: {effects:?}");
+                assert_eq!(
+                    effects.len(),
+                    1,
+                    "a refused command has effects: {effects:?}"
+                );
                 let after = p.engine.snapshot();
                 assert!(before == after, "a refused command changed something");
                 assert_eq!(was, deadline, "a refused command changed a deadline");

@@ -62,7 +62,9 @@ impl Fetches {
             FetchNews::Durable { entry, ranges } => {
                 f.strikes = 0;
                 let finishing = |(of, after): &(FetchKey, After)| match after {
-                    After::Complete { run: r, entry: e, .. } => (*of, *r, *e) == (key, run, entry),
+                    After::Complete {
+                        run: r, entry: e, ..
+                    } => (*of, *r, *e) == (key, run, entry),
                     After::Begin { .. } | After::Acknowledge { .. } | After::Nothing => false,
                 };
                 // A sync that ends after the file got its name has nothing to add: it would be
