@@ -113,6 +113,7 @@ impl Fold {
     }
 
     /// Messages of somebody, as shown by this process.
+    #[cfg(test)]
     pub fn messages(&self, author: PeerId) -> impl Iterator<Item = &MessageView> {
         self.messages
             .get(&author)

@@ -7,9 +7,9 @@
 //! |---|---|
 //! | [`plan`] | what happens in a run, drawn from a seed |
 //! | `act`, `commands` | those actions, done |
-//! | `world` | the clock, the queue, effects and what must hold after each input |
+//! | `world`, `effects` | the clock, the queue and what must hold after each input |
 //! | `server`, `links`, `net`, `seal` | the network: the hub's connections, ICE, data channels |
-//! | `disk`, `workers`, `store` | serving, fetching and storing, modelled on `peer` |
+//! | `disk`, `fetching`, `workers`, `store` | serving, fetching and storing, modelled on `peer` |
 //! | `truth` | what must be true of disks and stores |
 //! | `settle` | healing, and what must be true afterwards |
 //! | `shrink` | a failing plan made small |
@@ -18,7 +18,9 @@ mod act;
 mod commands;
 mod dice;
 mod disk;
+mod effects;
 mod failure;
+mod fetching;
 mod fold;
 mod links;
 mod net;
@@ -85,6 +87,8 @@ impl fmt::Display for Failure {
 pub fn run(plan: &Plan) -> Result<Stats, Failure> {
     let result = failure::catch(|| {
         let mut world = World::new(plan.seed);
+        // Some links are so slow that a file is under way for half a minute.
+        world.pace = world.dice.one(&[1, 10, 100, 600]);
         for name in &NAMES[..plan.peers] {
             world.add(name);
         }

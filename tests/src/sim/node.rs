@@ -10,7 +10,8 @@ use kith_protocol::peer::Entry;
 use kith_protocol::sealed::Hello;
 use kith_protocol::{Code, IdPk, LinkId, OfferId, PeerId, RoomId, Sid, derive};
 
-use super::disk::{Disk, Fetching, Serving};
+use super::disk::{Disk, Serving};
+use super::fetching::Fetching;
 use super::fold::Fold;
 use super::seal::Seal;
 use super::store::Store;

@@ -190,7 +190,7 @@ const KINDS: &[(u64, Draw)] = &[
     (1, |d, _| Action::LoseBeats(d.one(&[0, 20, 60]))),
     (8, |d, n| Action::Say {
         peer: who(d, n),
-        count: d.one(&[1, 1, 2, 5, 20, 100]),
+        count: d.one(&[1, 1, 2, 5, 30, 200]),
     }),
     (7, |d, n| {
         let (peer, other) = pair(d, n);

@@ -47,7 +47,7 @@ impl World {
     }
 
     fn heal_everything(&mut self) {
-        (self.delay, self.lose_beats) = (20, 0);
+        (self.delay, self.pace, self.lose_beats) = (20, 5, 0);
         (self.garble, self.damage, self.lie_chunks, self.lie_hashes) = (0, 0, 0, 0);
         self.server.up();
         for n in 0..self.nodes.len() {

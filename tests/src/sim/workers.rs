@@ -8,7 +8,8 @@ use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId};
 
-use super::disk::{self, Fetching, Job, Serving, Step, WINDOW, digest};
+use super::disk::{self, Serving, Step, WINDOW, digest};
+use super::fetching::{Fetching, Job};
 use super::net::{Packet, Piece};
 use super::world::{Event, Lane, What, World};
 
@@ -155,7 +156,7 @@ impl World {
         }
         s.scheduled = true;
         let run = s.run;
-        let delay = 1 + self.dice.below(node.disk.delay / 4 + 1);
+        let delay = 1 + self.dice.below(self.pace + node.disk.delay / 4);
         self.put(delay, Event::To(n, life, What::ServeStep(key, run)));
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_core::effect::{SealEffect, SessionEffect};
 use kith_core::input::{JobId, ReqId, ServeKey};
 use kith_core::record::{ChatRecord, FetchKey};
 use kith_core::{Effect, Input, Mono, Now};
@@ -14,7 +13,6 @@ use kith_signaling::hub::ConnId;
 use super::dice::Dice;
 use super::net::{Net, Packet};
 use super::node::{Node, Process};
-use super::seal::Seal;
 use super::server::{RoomServer, Up};
 
 /// More than any run needs.
@@ -74,6 +72,8 @@ pub(crate) struct World {
     pub room: RoomId,
     /// Milliseconds that anything on the network takes, at most.
     pub delay: u64,
+    /// Milliseconds that a lane takes for a batch of chunks, at most.
+    pub pace: u64,
     /// So many percent of the beats are lost.
     pub lose_beats: u64,
     /// So many of the next signals are tampered with.
@@ -109,6 +109,7 @@ impl World {
             room: invite.keys().room_id(),
             invite,
             delay: 5,
+            pace: 1,
             lose_beats: 0,
             garble: 0,
             damage: 0,
@@ -325,121 +326,6 @@ impl World {
             self.check_done(n, from, offer);
         }
         rest.into_iter().for_each(|e| self.effect(n, e));
-    }
-
-    fn effect(&mut self, n: usize, effect: Effect) {
-        let life = self.nodes[n].life;
-        match effect {
-            Effect::Session(room, sid, effect) => match effect {
-                SessionEffect::Dial(_) => self.put(1 + self.delay, Event::Dial(n, life, room, sid)),
-                SessionEffect::Send(message) => self.say_to_server(n, room, sid, &message),
-                SessionEffect::Close => self.hang_up(n, sid),
-            },
-            Effect::Seal {
-                room,
-                me,
-                them,
-                effect,
-            } => self.seal_effect(n, (room, me, them), effect),
-            Effect::Link {
-                room,
-                peer,
-                link,
-                effect,
-            } => self.link_effect(n, room, peer, link, effect),
-            Effect::Serve(key, run, effect) => self.serve_effect(n, key, run, effect),
-            Effect::Fetch(key, run, effect) => self.fetch_effect(n, key, run, effect),
-            Effect::Store(job, puts) => {
-                self.noise += 1;
-                let store = &mut self.nodes[n].store;
-                store.waiting.push_back((job, puts));
-                let waiting = store.waiting.len();
-                assert!(waiting <= 1024, "{n}: {waiting} jobs wait for the store");
-                self.flush_store(n);
-            }
-            Effect::LoadChat {
-                job,
-                room,
-                from,
-                max,
-            } => {
-                let node = &self.nodes[n];
-                let page = if node.store.broken {
-                    Vec::new()
-                } else {
-                    node.store.page(room, node.peer(), from, max)
-                };
-                let delay = self.dice.below(self.nodes[n].store.delay + 2);
-                self.put(delay, Event::To(n, life, What::Loaded(job, page)));
-            }
-            Effect::Reply(..) | Effect::Event(_) => {}
-        }
-    }
-
-    fn seal_effect(&mut self, n: usize, key: (RoomId, Sid, Sid), effect: SealEffect) {
-        let random = self.dice.next() as u32;
-        let (room, me, them) = key;
-        let Some(p) = self.nodes[n].process.as_mut() else {
-            return;
-        };
-        let hello = p.hello();
-        match effect {
-            SealEffect::Close => {
-                p.seals.remove(&key);
-            }
-            SealEffect::Open => {
-                p.seals.insert(key, Seal::new(me, them, hello));
-            }
-            SealEffect::Begin
-            | SealEffect::Read(_)
-            | SealEffect::Send(_)
-            | SealEffect::AskAgain => {
-                let news = p.seals.get_mut(&key).map(|s| s.apply(effect, random));
-                let input = |news| Input::Seal {
-                    room,
-                    me,
-                    them,
-                    news,
-                };
-                p.local.extend(news.into_iter().flatten().map(input));
-            }
-        }
-    }
-
-    fn flush_store(&mut self, n: usize) {
-        let store = &mut self.nodes[n].store;
-        if store.flushing || store.waiting.is_empty() {
-            return;
-        }
-        store.flushing = true;
-        let delay = self.dice.below(store.delay + 1);
-        let life = self.nodes[n].life;
-        self.put(delay, Event::To(n, life, What::Flushed));
-    }
-
-    /// What waited when the flush began, and maybe some of what came since, is durable.
-    fn flushed(&mut self, n: usize) {
-        let store = &mut self.nodes[n].store;
-        store.flushing = false;
-        let count = store.waiting.len().min(256);
-        let jobs: Vec<JobId> = store.waiting.iter().take(count).map(|(j, _)| *j).collect();
-        let broken = store.broken;
-        for _ in 0..count {
-            if let Some((_, puts)) = self.nodes[n].store.waiting.pop_front()
-                && !broken
-            {
-                self.apply_puts(n, puts);
-            }
-        }
-        for job in jobs {
-            let input = if broken {
-                Input::StoreFailed(job, Code::DiskFull)
-            } else {
-                Input::Stored(job)
-            };
-            self.input(n, input);
-        }
-        self.flush_store(n);
     }
 
     pub(super) fn inform(&mut self, lane: Lane, n: usize, input: Input) {
