@@ -311,7 +311,7 @@ fn files_are_offered_accepted_and_arrive() {
 fn files_arrive_whole_through_cuts_moves_crashes_and_damage() {
     for seed in seeds(25) {
         let mut w = World::with(seed, &["ada", "bob"]);
-        w.delay = 10;
+        (w.delay, w.pace) = (10, 100);
         let id = w.offer(0, &[900 * CHUNK, 3, 500 * CHUNK + 1]);
         w.until("seen", 5_000, |w| phase(w, id) == Some(FetchPhase::Offered));
         w.accept(1, 0, id);
@@ -371,6 +371,7 @@ fn a_shutdown_says_bye() {
 #[test]
 fn leaving_and_coming_back_shows_everything_again() {
     let mut w = World::with(1, &["ada", "bob"]);
+    w.pace = 100;
     let id = w.offer(0, &[500 * CHUNK]);
     w.until("seen", 5_000, |w| phase(w, id) == Some(FetchPhase::Offered));
     w.accept(1, 0, id);

@@ -7,7 +7,7 @@ use kith_core::input::{JobId, ReqId, ServeKey};
 use kith_core::record::{ChatRecord, FetchKey};
 use kith_core::{Effect, Input, Mono, Now};
 use kith_protocol::invite::ServerAddr;
-use kith_protocol::{Code, Invite, LinkId, PeerId, RoomId, Sid};
+use kith_protocol::{Invite, LinkId, PeerId, RoomId, Sid};
 use kith_signaling::hub::ConnId;
 
 use super::dice::Dice;
