@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod hostile_peer;
 pub mod middle;
 pub mod process;
+pub mod sim;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
