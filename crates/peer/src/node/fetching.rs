@@ -33,6 +33,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 const REPORT_BYTES: u64 = 1024 * 1024;
 /// Small files that get their names together: one sync serves them all. Each holds two handles.
 const FINISH_TOGETHER: usize = 64;
+/// Files that are written at once, whatever the sender begins: each holds two handles.
+const MOST_OPEN: usize = 64;
 
 /// What a fetch is told.
 pub(crate) enum FetchMessage {
@@ -290,7 +292,12 @@ impl Fetch {
             return Ok(());
         }
         self.expected.insert(entry, sha256);
-        self.open_entry(entry)?;
+        // Only what may be complete now is opened; the others are when their chunks come.
+        let size = e.size;
+        let whole = |have: &RangeSet| have.count() >= frame::chunks(size);
+        if size == 0 || self.before.get(&entry).is_some_and(whole) {
+            self.open_entry(entry)?;
+        }
         self.try_complete(entry)
     }
 
@@ -352,11 +359,15 @@ impl Fetch {
         let Some(e) = self.record.entries.get(entry as usize) else {
             return Ok(());
         };
-        let part = self.layout.part(entry, e.size)?;
+        let size = e.size;
+        if self.open.len() >= MOST_OPEN {
+            self.park()?;
+        }
+        let part = self.layout.part(entry, size)?;
         let have = self.before.remove(&entry).unwrap_or_default();
         let open = Open {
             part,
-            size: e.size,
+            size,
             durable: have.clone(),
             have,
             fresh: RangeSet::new(),
@@ -364,6 +375,20 @@ impl Fetch {
             hashed: 0,
         };
         self.open.insert(entry, open);
+        Ok(())
+    }
+
+    /// Closes the file that was begun first; what it has is made durable and found again.
+    fn park(&mut self) -> Result<(), DiskError> {
+        let Some((entry, open)) = self.open.pop_first() else {
+            return Ok(());
+        };
+        if !open.fresh.is_empty() {
+            open.part.syncer().sync()?;
+            let ranges = open.fresh;
+            self.report.say(FetchNews::Durable { entry, ranges });
+        }
+        self.before.insert(entry, open.have);
         Ok(())
     }
 

@@ -97,14 +97,23 @@ impl Lanes {
     /// The window of a serve, in chunks.
     pub fn window(&self, link: LinkId, transfer: u32) -> Arc<Semaphore> {
         let window = Arc::new(Semaphore::new(WINDOW));
-        self.with(|i| i.windows.insert((link, transfer), Arc::clone(&window)));
+        let before = self.with(|i| i.windows.insert((link, transfer), Arc::clone(&window)));
+        if let Some(before) = before {
+            // The receiver gave one number to two transfers: whoever waits there waits in vain.
+            before.close();
+        }
         window
     }
 
-    pub fn close_window(&self, link: LinkId, transfer: u32) {
-        if let Some(window) = self.with(|i| i.windows.remove(&(link, transfer))) {
-            window.close();
-        }
+    /// Ends a serve's window; another serve's under the same number stays.
+    pub fn close_window(&self, link: LinkId, transfer: u32, window: &Arc<Semaphore>) {
+        window.close();
+        self.with(|i| {
+            let at = (link, transfer);
+            if i.windows.get(&at).is_some_and(|w| Arc::ptr_eq(w, window)) {
+                i.windows.remove(&at);
+            }
+        });
     }
 
     fn acked(&self, link: LinkId, transfer: u32, ranges: &RangeSet) {

@@ -1,6 +1,6 @@
 //! Changes for front ends: merged by entity, so that a slow reader costs a bounded queue.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_api::Change;
@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 /// Messages that wait for one subscriber; beyond it the oldest are dropped and it is told.
 const MOST_MESSAGES: usize = 10_000;
+/// Bytes of text in them; as above.
+const MOST_TEXT: usize = 4 * 1024 * 1024;
 
 /// What a subscriber gets.
 #[derive(Debug, Clone)]
@@ -39,10 +41,7 @@ impl Subscription {
                 if std::mem::take(&mut inner.lost) {
                     return Some(Update::Lost);
                 }
-                if let Some(change) = inner.changes.pop_front() {
-                    if let Change::Message(_) = change {
-                        inner.messages -= 1;
-                    }
+                if let Some(change) = inner.pop() {
                     return Some(Update::Change(Box::new(change)));
                 }
                 if inner.closed {
@@ -69,13 +68,24 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    changes: VecDeque<Change>,
+    /// What waits, in order.
+    order: VecDeque<Waiting>,
+    /// The newest view of each entity that waits: it stands for all, in the place of the first.
+    entities: HashMap<Entity, Change>,
     messages: usize,
+    text: usize,
     lost: bool,
     closed: bool,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Debug)]
+enum Waiting {
+    /// Of this entity.
+    Entity(Entity),
+    Other(Box<Change>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Entity {
     Room(RoomId),
     Person(RoomId, PeerId),
@@ -110,35 +120,67 @@ impl Subscribers {
 
 impl Inner {
     fn push(&mut self, change: Change) {
-        if let Some(entity) = entity(&change) {
-            // The newest stands for all: in its old place, so that order among entities stays.
-            let waiting = self.changes.iter_mut().rev().take(64);
-            for old in waiting {
-                if old_entity(old).as_ref() == Some(&entity) {
-                    *old = change;
-                    return;
+        match (entity(&change), &change) {
+            (Some(entity), _) => {
+                if self.entities.insert(entity.clone(), change).is_none() {
+                    self.order.push_back(Waiting::Entity(entity));
                 }
             }
-        } else if let Change::Message(_) = change {
-            self.messages += 1;
-            if self.messages > MOST_MESSAGES {
-                let oldest = self
-                    .changes
-                    .iter()
-                    .position(|c| matches!(c, Change::Message(_)));
-                if let Some(at) = oldest {
-                    self.changes.remove(at);
-                    self.messages -= 1;
-                    self.lost = true;
+            (None, Change::RoomGone { room }) => {
+                // What waits of the room is void, and what comes later comes after this.
+                self.entities.retain(|e, _| e.room() != *room);
+                self.order.retain(|w| match w {
+                    Waiting::Entity(e) => e.room() != *room,
+                    Waiting::Other(_) => true,
+                });
+                self.order.push_back(Waiting::Other(Box::new(change)));
+            }
+            (None, _) => {
+                self.count(&change, 1);
+                self.order.push_back(Waiting::Other(Box::new(change)));
+                while self.messages > MOST_MESSAGES || self.text > MOST_TEXT {
+                    self.drop_oldest_message();
                 }
             }
         }
-        self.changes.push_back(change);
+    }
+
+    fn pop(&mut self) -> Option<Change> {
+        match self.order.pop_front()? {
+            Waiting::Entity(entity) => self.entities.remove(&entity),
+            Waiting::Other(change) => {
+                self.count(&change, -1);
+                Some(*change)
+            }
+        }
+    }
+
+    fn drop_oldest_message(&mut self) {
+        let message =
+            |w: &Waiting| matches!(w, Waiting::Other(c) if matches!(**c, Change::Message(_)));
+        let oldest = self.order.iter().position(message);
+        match oldest.and_then(|at| self.order.remove(at)) {
+            Some(Waiting::Other(change)) => self.count(&change, -1),
+            Some(Waiting::Entity(_)) | None => (self.messages, self.text) = (0, 0),
+        }
+        self.lost = true;
+    }
+
+    fn count(&mut self, change: &Change, by: isize) {
+        if let Change::Message(m) = change {
+            self.messages = self.messages.saturating_add_signed(by);
+            let text = m.text.len().try_into().unwrap_or(isize::MAX);
+            self.text = self.text.saturating_add_signed(by.saturating_mul(text));
+        }
     }
 }
 
-fn old_entity(change: &Change) -> Option<Entity> {
-    entity(change)
+impl Entity {
+    fn room(&self) -> RoomId {
+        match self {
+            Entity::Room(room) | Entity::Person(room, _) | Entity::Offer(room, ..) => *room,
+        }
+    }
 }
 
 fn entity(change: &Change) -> Option<Entity> {
@@ -147,5 +189,76 @@ fn entity(change: &Change) -> Option<Entity> {
         Change::Person(p) => Some(Entity::Person(p.room, p.peer)),
         Change::Offer(o) => Some(Entity::Offer(o.room, o.from, o.offer)),
         Change::Message(_) | Change::RoomGone { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_api::{MessageView, RoomView, SessionPhase};
+    use kith_protocol::MsgId;
+
+    use super::*;
+
+    fn room(n: u8) -> Change {
+        Change::Room(RoomView {
+            room: RoomId([n; 16]),
+            invite: String::new(),
+            server: String::new(),
+            session: SessionPhase::Joined,
+            why: None,
+        })
+    }
+
+    fn message(text: &str) -> Change {
+        Change::Message(MessageView {
+            room: RoomId([1; 16]),
+            author: PeerId([1; 16]),
+            name: String::new(),
+            seq: 1,
+            id: MsgId([1; 16]),
+            at: 0,
+            stored: 0,
+            text: text.into(),
+            delivered: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_reader_that_sleeps_costs_one_place_per_entity() {
+        let mut inner = Inner::default();
+        for _ in 0..1000 {
+            (0..200).for_each(|n| inner.push(room(n)));
+        }
+        assert_eq!(inner.order.len(), 200);
+        for n in 0..200 {
+            assert_eq!(inner.pop(), Some(room(n)));
+        }
+        assert_eq!(inner.pop(), None);
+    }
+
+    #[test]
+    fn messages_are_bounded_by_number_and_by_size() {
+        let mut inner = Inner::default();
+        let long = "x".repeat(kith_protocol::limits::MAX_TEXT);
+        (0..5000).for_each(|_| inner.push(message(&long)));
+        assert!(inner.lost && inner.text <= MOST_TEXT);
+        (0..20_000).for_each(|_| inner.push(message("y")));
+        assert!(inner.order.len() <= MOST_MESSAGES);
+        while inner.pop().is_some() {}
+        assert_eq!((inner.messages, inner.text), (0, 0));
+    }
+
+    #[test]
+    fn a_room_entered_again_is_told_after_its_end() {
+        let mut inner = Inner::default();
+        let gone = Change::RoomGone {
+            room: RoomId([1; 16]),
+        };
+        inner.push(room(1));
+        inner.push(gone.clone());
+        inner.push(room(1));
+        assert_eq!(inner.pop(), Some(gone));
+        assert_eq!(inner.pop(), Some(room(1)));
+        assert_eq!(inner.pop(), None);
     }
 }

@@ -87,6 +87,8 @@ pub(super) struct Reader {
     nudge: Arc<Nudge>,
     /// Events taken since the driver was last nudged.
     taken: usize,
+    /// A message that came before the word that the channel is open.
+    first: Option<Bytes>,
 }
 
 /// Events the driver takes in at once before it leaves what follows for the next nudge.
@@ -98,6 +100,7 @@ impl Reader {
             channel,
             nudge,
             taken: 0,
+            first: None,
         }
     }
 
@@ -106,13 +109,18 @@ impl Reader {
         while let Some(event) = self.next_event().await {
             match event {
                 DataChannelEvent::OnOpen => return true,
+                // A channel that both ends declared can carry something before the driver has
+                // said that it is open: the other end was quicker. It must not be lost.
+                DataChannelEvent::OnMessage(message) => {
+                    self.first = Some(message.data.freeze());
+                    return true;
+                }
                 DataChannelEvent::OnClose => return false,
-                // The driver reports the opening before any message; the enum is open.
+                // None of them opens it; the enum is open.
                 DataChannelEvent::OnError
                 | DataChannelEvent::OnClosing
                 | DataChannelEvent::OnBufferedAmountLow
                 | DataChannelEvent::OnBufferedAmountHigh
-                | DataChannelEvent::OnMessage(_)
                 | _ => {}
             }
         }
@@ -121,6 +129,9 @@ impl Reader {
 
     /// The next message; `None` once the channel is closed.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         while let Some(event) = self.next_event().await {
             match event {
                 DataChannelEvent::OnMessage(message) => return Some(message.data.freeze()),
