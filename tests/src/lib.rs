@@ -8,6 +8,7 @@
 )]
 
 pub mod fuzz;
+pub mod hostile_peer;
 pub mod process;
 
 use std::net::SocketAddr;

@@ -11,7 +11,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Rng {
         if n == 0 {
             return 0;
         }
-        (self.next() % n as u64) as usize
+        (self.number() % n as u64) as usize
     }
 }
 
@@ -99,7 +99,7 @@ fn change(input: &mut Vec<u8>, pool: &[Vec<u8>], text: bool, rng: &mut Rng) {
         0 => flip(input, rng),
         1 => {
             let at = rng.below(input.len() + 1);
-            input.insert(at, rng.next() as u8);
+            input.insert(at, rng.number() as u8);
         }
         2 => {
             let cut = span(input, rng);
@@ -129,7 +129,7 @@ fn change(input: &mut Vec<u8>, pool: &[Vec<u8>], text: bool, rng: &mut Rng) {
                 input.splice(at..at, piece.repeat(times));
             }
         }
-        8 => input.extend(std::iter::repeat_with(|| rng.next() as u8).take(16)),
+        8 => input.extend(std::iter::repeat_with(|| rng.number() as u8).take(16)),
         9 => word(input, rng),
         10 => value(input, rng),
         _ => {
