@@ -35,7 +35,7 @@ const REPORT_BYTES: u64 = 1024 * 1024;
 /// Small files that get their names together: one sync serves them all. Each holds two handles.
 const FINISH_TOGETHER: usize = 64;
 /// Files that are written at once, whatever the sender begins: each holds two handles.
-const MOST_OPEN: usize = 96;
+const MOST_OPEN: usize = 64;
 
 /// What a fetch is told.
 pub(crate) enum FetchMessage {
