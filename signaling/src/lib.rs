@@ -23,6 +23,7 @@ mod http;
 mod outbox;
 mod shared;
 mod socket;
+mod wire;
 
 pub use args::{MainError, ServerArgs, main_with};
 pub use config::Config;

@@ -40,6 +40,8 @@ pub const RELINK_LAST: Duration = Duration::from_secs(60);
 pub const LINKS_MOST: u32 = 10;
 /// … and another one after each of these.
 pub const LINK_EVERY: Duration = Duration::from_secs(3);
+/// Members of one room, as far as we believe the server.
+pub const MAX_MEMBERS: usize = 255;
 /// People of one room that are remembered until it is left.
 pub const MAX_PEOPLE: usize = 1024;
 

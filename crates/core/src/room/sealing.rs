@@ -9,7 +9,7 @@ use kith_protocol::room::LeftWhy;
 use kith_protocol::sealed::{Hello, SealedBody};
 use kith_protocol::{Code, PeerId, Sid};
 
-use super::{MAX_PEOPLE, Person, Room};
+use super::{MAX_MEMBERS, MAX_PEOPLE, Person, Room};
 use crate::effect::Effect;
 use crate::engine::{Ctx, fallback_name};
 use crate::link::Link;
@@ -33,6 +33,9 @@ impl Room {
             Some(SessionOut::MemberJoined(sid)) => self.meet(sid, ctx),
             Some(SessionOut::MemberLeft(sid, why)) => self.part(sid, why, ctx),
             Some(SessionOut::Signal(from, body)) => {
+                // A member that the server did not announce, or said was gone, is met by what it
+                // says.
+                self.meet(from, ctx);
                 if let Some(member) = self.members.get(&from) {
                     member.read(body, ctx);
                 }
@@ -45,9 +48,17 @@ impl Room {
         let Some(me) = self.session.joined_sid() else {
             return;
         };
-        // More members than a room may hold is the server's lie; it must not cost us memory.
-        if self.members.contains_key(&sid) || self.members.len() >= usize::from(u8::MAX) {
+        if self.members.contains_key(&sid) {
             return;
+        }
+        // More members than a room may hold is the server's lie. It must not cost us memory, nor
+        // keep those out who come later: who has proven nothing makes way.
+        if self.members.len() >= MAX_MEMBERS {
+            let unproven = self.members.iter().find(|(_, m)| m.peer().is_none());
+            let Some(sid) = unproven.map(|(sid, _)| *sid) else {
+                return;
+            };
+            self.part(sid, LeftWhy::Unknown, ctx);
         }
         self.members.insert(sid, Member::new(self.id, me, sid, ctx));
     }
@@ -57,15 +68,11 @@ impl Room {
             return;
         };
         member.close(ctx);
-        let Some((peer, _)) = member.peer() else {
+        // Not by the member's seal: it may just be shaking hands anew.
+        let person = self.people.iter_mut().find(|(_, p)| p.member == Some(sid));
+        let Some((peer, person)) = person.map(|(id, p)| (*id, p)) else {
             return;
         };
-        let Some(person) = self.people.get_mut(&peer) else {
-            return;
-        };
-        if person.member != Some(sid) {
-            return;
-        }
         person.member = None;
         person.relink = None;
         self.changes.people.insert(peer);
