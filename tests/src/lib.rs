@@ -10,6 +10,7 @@
 pub mod abuse;
 pub mod middle;
 pub mod process;
+pub mod sim;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
