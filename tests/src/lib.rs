@@ -8,6 +8,7 @@
 )]
 
 pub mod process;
+pub mod sim;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@
 mod pump;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use kith_api::ApiError;
 use kith_protocol::peer::PeerMessage;
@@ -18,6 +19,7 @@ use crate::effect::Effect;
 use crate::engine::Ctx;
 use crate::input::{JobId, Reply, ReqId};
 use crate::record::{ChatRecord, LogHead, Put};
+use crate::time::{Deadline, Mono};
 
 /// Entries sent to a peer and not yet acknowledged.
 pub const WINDOW: u64 = 64;
@@ -26,6 +28,10 @@ pub const TAIL: usize = 256;
 /// Entries of one log that may wait for the store: more of ours are refused, more of a peer's are
 /// dropped and asked for again.
 pub const QUEUE: u64 = 1024;
+/// What could not be stored of a peer's log is tried again after this, doubled each time …
+pub const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// … up to this.
+pub const RETRY_LAST: Duration = Duration::from_secs(30);
 /// A peer may have us send the same window again so often; then the next link tries.
 pub const RESTARTS: u32 = 64;
 
@@ -76,6 +82,9 @@ struct Log {
     durable: u64,
     queue: VecDeque<Item>,
     storing: Option<(JobId, Vec<Item>)>,
+    /// The store failed so often in a row, and is to be asked again then.
+    failures: u32,
+    retry: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -97,7 +106,7 @@ impl Log {
     }
 
     fn store(&mut self, room: RoomId, author: PeerId, ctx: &mut Ctx<'_>) {
-        if self.storing.is_some() || self.queue.is_empty() {
+        if self.storing.is_some() || self.queue.is_empty() || self.retry.is_some() {
             return;
         }
         let items: Vec<Item> = self.queue.drain(..).collect();
@@ -113,9 +122,24 @@ impl Log {
     /// The job is durable: its entries with their numbers.
     fn stored(&mut self, job: JobId) -> Option<Vec<(u64, Item)>> {
         let (_, items) = self.storing.take_if(|(j, _)| *j == job)?;
+        self.failures = 0;
         let first = self.durable + 1;
         self.durable += items.len() as u64;
         Some((first..).zip(items).collect())
+    }
+
+    /// The job failed: what it held waits for the next try. Dropped, it would be missing until
+    /// the author writes again, as nobody would ask for it.
+    fn keep(&mut self, job: JobId, now: Mono) {
+        let Some((_, items)) = self.storing.take_if(|(j, _)| *j == job) else {
+            return;
+        };
+        for item in items.into_iter().rev() {
+            self.queue.push_front(item);
+        }
+        let delay = RETRY_FIRST.saturating_mul(1 << self.failures.min(10));
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(now + delay.min(RETRY_LAST));
     }
 
     /// The job failed: everything that was not durable, dropped.
@@ -371,7 +395,8 @@ impl Chat {
         out
     }
 
-    /// A store job of ours failed; what it held is as if never written or received.
+    /// A store job of ours failed. What we wrote is as if never written; what others wrote is kept
+    /// and stored later.
     pub fn on_store_failed(&mut self, job: JobId, code: Code, ctx: &mut Ctx<'_>) {
         if self.marks.remove(&job) {
             return;
@@ -386,9 +411,26 @@ impl Chat {
             ctx.out(Effect::Reply(req, Err(ApiError::new(code))));
         }
         for p in self.peers.values_mut() {
-            // Not acknowledged, so the peer sends it again over its next link.
-            p.log.failed(job);
+            p.log.keep(job, ctx.now.mono);
         }
+    }
+
+    /// Acts on time.
+    pub fn on_time(&mut self, ctx: &mut Ctx<'_>) {
+        for (author, p) in &mut self.peers {
+            if p.log.retry.take_if(|at| *at <= ctx.now.mono).is_some() {
+                p.log.store(self.room, *author, ctx);
+            }
+        }
+    }
+
+    /// When [`Chat::on_time`] has something to do.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let retries = self.peers.values().filter_map(|p| p.log.retry);
+        retries.min().map(|at| Deadline {
+            at,
+            why: "store chat again",
+        })
     }
 
     /// Whether `job` is one of ours.

@@ -61,6 +61,8 @@ struct Fetch {
     state: State,
     /// The link over which the sender announces it now.
     link: Option<LinkId>,
+    /// The sender was told that we do not want it, and will not announce it again.
+    declined: bool,
     run: u32,
     record: Option<Arc<FetchRecord>>,
     /// Chunks on disk and recorded, of entries that are not complete.
@@ -232,6 +234,30 @@ impl Fetches {
         }
     }
 
+    /// A link is open. What was declined is not announced over it, but may still be taken.
+    pub fn on_open(&mut self, peer: PeerId, link: LinkId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let mut out = Vec::new();
+        let declined = self
+            .fetches
+            .iter_mut()
+            .filter(|((p, _), f)| *p == peer && f.declined);
+        let mut stalled = Vec::new();
+        for ((from, offer), f) in declined {
+            f.link = Some(link);
+            if f.state == State::Stalled {
+                stalled.push(FetchKey {
+                    room: self.room,
+                    from: *from,
+                    offer: *offer,
+                });
+            }
+        }
+        for key in stalled {
+            out.extend(self.attach(key, ctx));
+        }
+        out
+    }
+
     /// The link is gone.
     pub fn on_closed(&mut self, peer: PeerId) -> Vec<FetchOut> {
         let mut out = Vec::new();
@@ -338,6 +364,7 @@ impl Fetch {
             pages_due: limits::PAGES_AHEAD,
             state: State::Seen,
             link: Some(link),
+            declined: false,
             run: 0,
             record: None,
             durable: BTreeMap::new(),

@@ -120,6 +120,7 @@ impl Room {
         }
         self.open = true;
         self.changes.room = true;
+        self.chat.on_time(ctx);
         self.session.start(ctx);
     }
 
@@ -315,6 +316,7 @@ impl Room {
         let before = self.session.phase();
         let out = self.session.on_time(ctx);
         self.after_session(before, out, ctx);
+        self.chat.on_time(ctx);
         self.members.values_mut().for_each(|m| m.on_time(ctx));
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
             let Some(person) = self.people.get_mut(&peer) else {
@@ -346,6 +348,7 @@ impl Room {
         });
         members
             .chain(people)
+            .chain([self.chat.deadline()])
             .fold(self.session.deadline(), Deadline::earliest)
     }
 

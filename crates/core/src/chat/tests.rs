@@ -86,6 +86,32 @@ fn a_failing_store_leaves_no_gap() {
 }
 
 #[test]
+fn what_the_store_refuses_of_others_is_stored_later() {
+    let (mut world, mut c) = (World::new(), chat());
+    c.on_open(BOB);
+    chat_in(&mut c, 1, &mut world);
+    chat_in(&mut c, 2, &mut world);
+    for delay in [2, 4, 8, 16, 30, 30] {
+        let [(job, _)] = jobs(&mut world)[..] else {
+            panic!()
+        };
+        c.on_store_failed(job, Code::DiskFull, &mut world.ctx());
+        let at = c.deadline().unwrap().at;
+        assert_eq!(at, world.now.mono + Duration::from_secs(delay));
+        c.on_time(&mut world.ctx());
+        assert!(jobs(&mut world).is_empty(), "not before its time");
+        world.now.mono = at;
+        c.on_time(&mut world.ctx());
+    }
+    let [(job, 2)] = jobs(&mut world)[..] else {
+        panic!()
+    };
+    let out = c.on_stored(job, &mut world.ctx());
+    assert!(out.contains(&ChatOut::Send(BOB, PeerMessage::ChatAck { upto: 2 })));
+    assert_eq!(c.deadline(), None);
+}
+
+#[test]
 fn entries_are_taken_in_order_exactly_once() {
     let (mut world, mut c) = (World::new(), chat());
     c.on_open(BOB);

@@ -100,6 +100,7 @@ impl Fetches {
             }
         };
         f.state = State::Declined;
+        f.declined = true;
         f.record = None;
         f.durable.clear();
         f.synced.clear();

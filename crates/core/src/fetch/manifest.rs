@@ -41,6 +41,7 @@ impl Fetches {
             return Vec::new();
         }
         f.link = Some(link);
+        f.declined = f.state == State::Declined;
         let mut out = vec![FetchOut::Changed(peer, id)];
         match f.state {
             State::Withdrawn(_) | State::Failed(_) if f.has_manifest() => f.state = State::Offered,

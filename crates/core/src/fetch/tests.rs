@@ -100,6 +100,16 @@ impl Receiver {
         out
     }
 
+    /// The same, and what was stored.
+    fn stored_puts(&mut self) -> Vec<Put> {
+        let mut all = Vec::new();
+        for (job, puts) in self.jobs() {
+            all.extend(puts);
+            self.fetches.on_stored(job, &mut self.world.ctx());
+        }
+        all
+    }
+
     fn accept(&mut self) {
         self.world.drain();
         self.fetches
@@ -867,4 +877,58 @@ fn leaving_the_room_keeps_what_is_there() {
     });
     assert!(!r.stored().iter().any(is_accept), "there is no link yet");
     assert_eq!(haves(&r.announce(LINK)), [(0, set(&[(0, 4)]))]);
+}
+
+#[test]
+fn a_sync_that_ends_after_the_file_has_its_name_counts_nothing_twice() {
+    let mut r = Receiver::fetching();
+    let name = "b".to_string();
+    r.news(FetchNews::Finished { entry: 1, name });
+    // Before the store has it, and after.
+    for _ in 0..2 {
+        assert!(r.durable(1, &[(0, 1)]).is_empty());
+        let puts = r.stored_puts();
+        assert!(!puts.iter().any(|p| matches!(p, Put::Ranges(..))));
+        assert_eq!(r.view().done, 1);
+    }
+}
+
+#[test]
+fn an_empty_file_with_a_wrong_hash_ends_the_fetch() {
+    let mut r = Receiver::new(&[]);
+    let fetch = r.fetches.fetches.get_mut(&(BOB, ID)).unwrap();
+    fetch.entries[1].size = 0;
+    r.accept();
+    let (roots, lost) = (vec![], vec![]);
+    r.news(FetchNews::Prepared { roots, lost });
+    r.stored();
+    r.news(FetchNews::Mismatch { entry: 1 });
+    let view = r.view();
+    assert_eq!(
+        (view.phase, view.why),
+        (FetchPhase::Failed, Some(Code::HashMismatch))
+    );
+}
+
+#[test]
+fn what_was_declined_may_be_taken_over_a_later_link() {
+    let later = LinkId([7; 8]);
+    for told_again in [false, true] {
+        let mut r = Receiver::new(&[]);
+        r.fetches.decline(KEY, &mut r.world.ctx()).unwrap();
+        if told_again {
+            // The announcement was on its way when we declined.
+            r.announce(LINK);
+        }
+        r.fetches.on_closed(BOB);
+        r.accept();
+        let (roots, lost) = (vec![], vec![]);
+        r.news(FetchNews::Prepared { roots, lost });
+        assert!(!r.stored().iter().any(is_accept));
+        assert_eq!(r.phase(), FetchPhase::Stalled);
+        // Its sender does not announce it again.
+        let out = r.fetches.on_open(BOB, later, &mut r.world.ctx());
+        assert!(out.iter().any(is_accept));
+        assert_eq!(r.phase(), FetchPhase::Fetching);
+    }
 }

@@ -61,6 +61,17 @@ impl Fetches {
             }
             FetchNews::Durable { entry, ranges } => {
                 f.strikes = 0;
+                let finishing = |(of, after): &(FetchKey, After)| match after {
+                    After::Complete {
+                        run: r, entry: e, ..
+                    } => (*of, *r, *e) == (key, run, entry),
+                    After::Begin { .. } | After::Acknowledge { .. } | After::Nothing => false,
+                };
+                // A sync that ends after the file got its name has nothing to add: it would be
+                // counted and recorded twice.
+                if f.done.contains_key(&entry) || self.jobs.values().any(finishing) {
+                    return Vec::new();
+                }
                 let all = f.synced.entry(entry).or_default();
                 all.union(&ranges);
                 let all = all.clone();
@@ -111,8 +122,9 @@ impl Fetches {
                         | After::Nothing => {}
                     }
                 }
-                let again = f.mismatches < MISMATCHES;
                 let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
+                // Of a file without bytes there is nothing to send again.
+                let again = f.mismatches < MISMATCHES && size > 0;
                 self.store(
                     key,
                     vec![Put::Ranges(key, entry, RangeSet::new())],

@@ -79,6 +79,10 @@ impl Room {
                     self.apply_chat(out, ctx);
                     let out = self.serves.on_open(peer);
                     self.apply_serves(out, ctx);
+                    if let Some(link) = self.link(peer).map(Link::id) {
+                        let out = self.fetches.on_open(peer, link, ctx);
+                        self.apply_fetches(out, ctx);
+                    }
                 }
                 LinkOut::Message(message) => self.on_message(peer, *message, ctx),
                 LinkOut::Ack {

@@ -1,7 +1,8 @@
 //! A store that outlives its engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use kith_core::input::JobId;
 use kith_core::record::{
     ChatRecord, FetchKey, LogHead, PeerRecord, Put, RoomRecord, Saved, SavedFetch,
 };
@@ -9,15 +10,21 @@ use kith_protocol::{PeerId, RoomId};
 
 /// What is durable.
 #[derive(Debug, Default)]
-pub struct Store {
+pub(crate) struct Store {
     rooms: BTreeMap<RoomId, RoomRecord>,
     peers: BTreeMap<PeerId, PeerRecord>,
     /// Logs by room and author; entry `n` has number `n + 1`.
     pub logs: BTreeMap<(RoomId, PeerId), Vec<ChatRecord>>,
     acked: BTreeMap<(RoomId, PeerId), u64>,
-    fetches: BTreeMap<FetchKey, SavedFetch>,
+    pub fetches: BTreeMap<FetchKey, SavedFetch>,
     /// Every job fails while this is set.
     pub broken: bool,
+    /// Milliseconds that a flush takes, at most.
+    pub delay: u64,
+    /// Jobs that are not durable yet, in order.
+    pub waiting: VecDeque<(JobId, Vec<Put>)>,
+    /// A flush is under way.
+    pub flushing: bool,
 }
 
 impl Store {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use kith_core::effect::SealEffect;
 use kith_core::input::SealNews;
 use kith_protocol::Sid;
+use kith_protocol::derive;
 use kith_protocol::ids::SealTag;
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
 
@@ -18,7 +19,7 @@ struct Keys {
 
 /// One side.
 #[derive(Debug)]
-pub struct Seal {
+pub(crate) struct Seal {
     initiator: bool,
     hello: Hello,
     /// The attempt under way.
@@ -46,7 +47,7 @@ impl Seal {
             SealEffect::Begin => {
                 assert!(self.initiator, "only the initiator begins");
                 self.shake = Some(random);
-                vec![step(1, random, Bytes::new())]
+                vec![step(1, random, &[])]
             }
             SealEffect::Read(body) => self.read(body).unwrap_or_else(|()| vec![SealNews::Broken]),
             SealEffect::Send(body) => {
@@ -55,7 +56,7 @@ impl Seal {
                 };
                 let (tag, counter) = (keys.tag, keys.sent);
                 keys.sent += 1;
-                let noise = body.to_bytes();
+                let noise = seal(&counted(tag, counter), &body.to_bytes());
                 vec![SealNews::Send(
                     Envelope::Transport {
                         tag,
@@ -72,22 +73,28 @@ impl Seal {
     fn read(&mut self, body: Bytes) -> Result<Vec<SealNews>, ()> {
         match Envelope::parse(body).map_err(|_| ())? {
             Envelope::Handshake {
-                step: 1, attempt, ..
+                step: 1,
+                attempt,
+                noise,
             } if !self.initiator => {
+                if self.shake == Some(attempt) || self.done() == Some(attempt) {
+                    return Ok(Vec::new());
+                }
+                open(&numbered(1, attempt), &noise)?;
                 self.shake = Some(attempt);
-                Ok(vec![step(2, attempt, self.hello.to_bytes())])
+                Ok(vec![step(2, attempt, &self.hello.to_bytes())])
             }
             Envelope::Handshake {
                 step: 2,
                 attempt,
                 noise,
             } if self.initiator => {
-                if self.shake != Some(attempt) {
+                let Some(_) = self.shake.take_if(|s| *s == attempt) else {
                     return Ok(Vec::new());
-                }
-                let hello = Hello::parse(&noise).map_err(|_| ())?;
+                };
+                let hello = Hello::parse(&open(&numbered(2, attempt), &noise)?).map_err(|_| ())?;
                 Ok(vec![
-                    step(3, attempt, self.hello.to_bytes()),
+                    step(3, attempt, &self.hello.to_bytes()),
                     self.switch(attempt, hello),
                 ])
             }
@@ -96,10 +103,10 @@ impl Seal {
                 attempt,
                 noise,
             } if !self.initiator => {
-                if self.shake != Some(attempt) {
+                let Some(_) = self.shake.take_if(|s| *s == attempt) else {
                     return Ok(Vec::new());
-                }
-                let hello = Hello::parse(&noise).map_err(|_| ())?;
+                };
+                let hello = Hello::parse(&open(&numbered(3, attempt), &noise)?).map_err(|_| ())?;
                 Ok(vec![self.switch(attempt, hello)])
             }
             Envelope::Handshake { .. } => Err(()),
@@ -115,12 +122,17 @@ impl Seal {
                 if keys.read != counter {
                     return Err(());
                 }
+                let plain = open(&counted(tag, counter), &noise)?;
                 keys.read += 1;
-                let body = SealedBody::parse(&noise).map_err(|_| ())?;
+                let body = SealedBody::parse(&plain).map_err(|_| ())?;
                 Ok(vec![SealNews::Body(Box::new(body))])
             }
             Envelope::Rehandshake => Ok(vec![SealNews::AskedAgain]),
         }
+    }
+
+    fn done(&self) -> Option<u32> {
+        self.keys.as_ref().map(|k| k.attempt)
     }
 
     fn switch(&mut self, attempt: u32, hello: Hello) -> SealNews {
@@ -135,18 +147,41 @@ impl Seal {
             read: 0,
         };
         self.before = self.keys.replace(keys).map(|k| k.tag);
-        debug_assert!(self.keys.as_ref().is_some_and(|k| k.attempt == attempt));
         SealNews::Ready(Box::new(hello), tag)
     }
 }
 
-fn step(step: u8, attempt: u32, noise: Bytes) -> SealNews {
-    SealNews::Send(
-        Envelope::Handshake {
-            step,
-            attempt,
-            noise,
-        }
-        .to_bytes(),
-    )
+fn step(step: u8, attempt: u32, plain: &[u8]) -> SealNews {
+    let noise = seal(&numbered(step, attempt), plain);
+    let envelope = Envelope::Handshake {
+        step,
+        attempt,
+        noise,
+    };
+    SealNews::Send(envelope.to_bytes())
+}
+
+/// What stands for authenticated encryption: the plain text after a hash of it and its place.
+fn seal(place: &[u8], plain: &[u8]) -> Bytes {
+    let mut out = derive::hash(&[place, plain])[..8].to_vec();
+    out.extend_from_slice(plain);
+    out.into()
+}
+
+fn open(place: &[u8], noise: &[u8]) -> Result<Bytes, ()> {
+    let (tag, plain) = noise.split_at_checked(8).ok_or(())?;
+    let fits = derive::hash(&[place, plain])[..8] == *tag;
+    if fits {
+        Ok(Bytes::copy_from_slice(plain))
+    } else {
+        Err(())
+    }
+}
+
+fn counted(tag: SealTag, counter: u64) -> Vec<u8> {
+    [&tag.0[..], &counter.to_be_bytes()].concat()
+}
+
+fn numbered(step: u8, attempt: u32) -> Vec<u8> {
+    [&[step][..], &attempt.to_be_bytes()].concat()
 }

@@ -1,4 +1,4 @@
-//! Peer connections: descriptions, candidates, paths, and reliable lanes over them.
+//! Peer connections: descriptions, candidates, paths, and what waits for a path.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,9 +9,19 @@ use kith_protocol::peer::{Beat, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::sdp::format_fingerprint;
 
+/// One chunk on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub index: u64,
+    /// Stands for the payload.
+    pub token: u64,
+    /// Whether the checksum fits the payload.
+    pub intact: bool,
+}
+
 /// What travels over a link.
 #[derive(Debug, Clone)]
-pub enum Packet {
+pub(crate) enum Packet {
     Message(Box<PeerMessage>),
     Beat(Beat),
     Ack {
@@ -19,18 +29,16 @@ pub enum Packet {
         entry: u32,
         ranges: RangeSet,
     },
-    Chunk {
+    Chunks {
         transfer: u32,
         entry: u32,
-        index: u64,
-        token: u64,
-        intact: bool,
+        pieces: Vec<Piece>,
     },
 }
 
 /// One end of a link.
 #[derive(Debug)]
-pub struct End {
+pub(crate) struct End {
     pub room: kith_protocol::RoomId,
     pub peer: kith_protocol::PeerId,
     pub offerer: bool,
@@ -41,17 +49,22 @@ pub struct End {
     pub candidates: usize,
     /// The channels have been reported open.
     pub open: bool,
-    /// Reliable packets that wait for a path.
-    pub out: VecDeque<Packet>,
+    /// Packets of `messages` and of `files` that wait for a path.
+    pub messages: VecDeque<Packet>,
+    pub files: VecDeque<Packet>,
+    /// When a sign of life on the file lane was last reported.
+    pub heard: u64,
+    /// For how many looks at the path there has been none.
+    pub lost: u32,
 }
 
 /// All links.
 #[derive(Debug, Default)]
-pub struct Net {
+pub(crate) struct Net {
     pub ends: BTreeMap<(LinkId, usize), End>,
     /// The generation whose path works.
     pub paths: BTreeMap<LinkId, u32>,
-    /// Pairs of nodes with no way between them.
+    /// From whom nothing reaches whom.
     pub cut: BTreeSet<(usize, usize)>,
 }
 
@@ -62,15 +75,15 @@ impl Net {
         range.map(|((_, n), _)| *n).find(|n| *n != node)
     }
 
-    /// Whether packets arrive at the other end.
+    /// The node that packets reach.
     pub fn flows(&self, link: LinkId, node: usize) -> Option<usize> {
         let other = self.other(link, node)?;
-        (self.paths.contains_key(&link) && !self.is_cut(node, other)).then_some(other)
+        (self.paths.contains_key(&link) && !self.cut.contains(&(node, other))).then_some(other)
     }
 
-    /// Whether nothing travels between two nodes.
-    pub fn is_cut(&self, a: usize, b: usize) -> bool {
-        self.cut.contains(&(a.min(b), a.max(b)))
+    /// Whether two nodes can find a path: that takes both directions.
+    pub fn reach(&self, a: usize, b: usize) -> bool {
+        !self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a))
     }
 
     /// Finds the path of the newest negotiation; both nodes if one was found that was not there.
@@ -80,7 +93,7 @@ impl Net {
         let [a, b] = nodes[..] else { return None };
         let (x, y) = (&self.ends[&(link, a)], &self.ends[&(link, b)]);
         let agreed = x.remote == Some(x.local) && y.remote == Some(y.local) && x.local == y.local;
-        let found = agreed && x.candidates > 0 && y.candidates > 0 && !self.is_cut(a, b);
+        let found = agreed && x.candidates > 0 && y.candidates > 0 && self.reach(a, b);
         if !found || self.paths.get(&link) == Some(&x.local) {
             return None;
         }
@@ -90,29 +103,26 @@ impl Net {
 
     /// Links of a node.
     pub fn of(&self, node: usize) -> Vec<LinkId> {
-        self.ends
-            .keys()
-            .filter(|(_, n)| *n == node)
-            .map(|(l, _)| *l)
-            .collect()
+        let of = self.ends.keys().filter(|(_, n)| *n == node);
+        of.map(|(l, _)| *l).collect()
     }
 }
 
 /// A description of generation `local` by the holder of `fp`.
-pub fn describe(fp: &Digest, local: u32) -> String {
+pub(crate) fn describe(fp: &Digest, local: u32) -> String {
     let fp = format_fingerprint(fp);
     format!("v=0\r\na=gen:{local}\r\na=fingerprint:sha-256 {fp}\r\n")
 }
 
 /// The generation of a description.
-pub fn generation(sdp: &str) -> u32 {
+pub(crate) fn generation(sdp: &str) -> u32 {
     let line = sdp.lines().find_map(|l| l.strip_prefix("a=gen:"));
     line.and_then(|n| n.parse().ok())
         .expect("descriptions of this world carry one")
 }
 
 /// A candidate.
-pub fn candidate() -> Candidate {
+pub(crate) fn candidate() -> Candidate {
     let candidate = "candidate:1 1 udp 1 192.0.2.1 9 typ host".to_string();
     Candidate {
         candidate,

@@ -1,21 +1,24 @@
 //! One installation: what outlives its process, and the process if it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kith_core::input::{CommandResult, ReqId, ServeKey};
 use kith_core::record::FetchKey;
-use kith_core::{Config, Engine};
+use kith_core::{Config, Engine, Input};
 use kith_protocol::ids::{Digest, Signature};
+use kith_protocol::peer::Entry;
 use kith_protocol::sealed::Hello;
-use kith_protocol::{IdPk, OfferId, PeerId, RoomId, Sid, derive};
+use kith_protocol::{Code, IdPk, LinkId, OfferId, PeerId, RoomId, Sid, derive};
 
-use crate::files::{Disk, Fetching, Serving};
-use crate::fold::Fold;
-use crate::seal::Seal;
-use crate::store::Store;
+use super::disk::{Disk, Serving};
+use super::fetching::Fetching;
+use super::fold::Fold;
+use super::seal::Seal;
+use super::store::Store;
+use super::world::What;
 
 /// One installation.
-pub struct Node {
+pub(crate) struct Node {
     pub name: String,
     pub id_pk: IdPk,
     /// Counts processes: what was under way for an earlier one reaches nobody.
@@ -23,19 +26,55 @@ pub struct Node {
     pub process: Option<Process>,
     pub store: Store,
     pub disk: Disk,
-    /// Files it offers, in chunks.
-    pub sources: BTreeMap<OfferId, Vec<Vec<u64>>>,
+    /// Files it offers or once offered.
+    pub sources: BTreeMap<OfferId, Source>,
+    /// Those cannot be read at the moment.
+    pub source_fault: Option<Code>,
+    /// The machine sleeps since then, and its clock stops meanwhile or does not.
+    pub asleep: Option<(u64, bool)>,
+    /// What reaches it when it wakes up.
+    pub held: VecDeque<What>,
+    /// Milliseconds for which its clock stood still.
+    pub clock_lost: u64,
+    /// Offers that its user wants, and where to.
+    pub wanted: BTreeMap<FetchKey, String>,
+    /// What it told senders to be durable here.
+    pub promises: BTreeMap<FetchKey, Promise>,
+}
+
+/// Files on offer, in chunks.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub name: String,
+    pub entries: Vec<Entry>,
+    pub tokens: Vec<Vec<u64>>,
+    pub only: Option<PeerId>,
+}
+
+/// Chunks of one fetch that were acknowledged, by entry.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Promise {
+    /// The part files' name.
+    pub tag: String,
+    pub chunks: BTreeMap<u32, BTreeSet<u64>>,
 }
 
 /// A running process.
-pub struct Process {
+pub(crate) struct Process {
     pub engine: Engine,
     pub config: Config,
     pub fold: Fold,
     pub replies: BTreeMap<ReqId, CommandResult>,
+    pub local: VecDeque<Input>,
     pub seals: BTreeMap<(RoomId, Sid, Sid), Seal>,
     pub serving: BTreeMap<ServeKey, Serving>,
     pub fetching: BTreeMap<FetchKey, Fetching>,
+    /// Transfers that were attached: which fetch, and what was promised before.
+    pub transfers: BTreeMap<(LinkId, u32), (FetchKey, Promise)>,
+    /// Offers of this process.
+    pub offered: BTreeSet<OfferId>,
+    /// Texts that are to be delivered, by number: their reply has come.
+    pub sent: BTreeSet<u64>,
     /// Timeouts handled at the current moment.
     pub timeouts: u32,
 }
@@ -51,6 +90,12 @@ impl Node {
             store: Store::default(),
             disk: Disk::default(),
             sources: BTreeMap::new(),
+            source_fault: None,
+            asleep: None,
+            held: VecDeque::new(),
+            clock_lost: 0,
+            wanted: BTreeMap::new(),
+            promises: BTreeMap::new(),
         }
     }
 
@@ -74,11 +119,20 @@ impl Node {
             config,
             fold: Fold::default(),
             replies: BTreeMap::new(),
+            local: VecDeque::new(),
             seals: BTreeMap::new(),
             serving: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            offered: BTreeSet::new(),
+            sent: BTreeSet::new(),
             timeouts: 0,
         });
+    }
+
+    /// Whether it runs and is awake.
+    pub fn is_up(&self) -> bool {
+        self.process.is_some() && self.asleep.is_none()
     }
 }
 

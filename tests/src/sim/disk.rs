@@ -1,0 +1,150 @@
+//! A disk that outlives its process, and the worker that reads it for others, step by step as the
+//! real one does. A chunk's payload is one number; a file is a list of them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kith_protocol::ids::Digest;
+use kith_protocol::peer::Entry;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, LinkId, derive, frame};
+
+use super::dice::Dice;
+
+/// Chunks that go together.
+pub(crate) const BATCH: usize = 16;
+/// Chunks in flight, and chunks that wait for a disk: `peer/src/node/lanes.rs` has the same.
+pub(crate) const WINDOW: usize = 512;
+
+/// What is on a node's disk.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// By the fetch's tag and the entry.
+    pub parts: BTreeMap<(String, u32), Part>,
+    /// Finished files by folder and name.
+    pub files: BTreeMap<(String, String), Vec<u64>>,
+    /// Every write fails with this.
+    pub fault: Option<Code>,
+    /// Milliseconds that anything takes, at most.
+    pub delay: u64,
+    pub(super) serial: u64,
+}
+
+/// A part file.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// Tells it from another of the same name.
+    pub serial: u64,
+    pub chunks: BTreeMap<u64, u64>,
+    pub synced: RangeSet,
+}
+
+impl Disk {
+    /// What was not synced is lost or torn.
+    pub fn power_cut(&mut self, dice: &mut Dice) {
+        for part in self.parts.values_mut() {
+            let Part { chunks, synced, .. } = part;
+            for (index, token) in chunks.iter_mut() {
+                if !synced.contains(*index) && dice.percent(50) {
+                    *token = dice.next();
+                }
+            }
+            chunks.retain(|i, _| synced.contains(*i) || dice.percent(50));
+        }
+    }
+
+    pub(super) fn free_name(&self, dir: &str, path: &str) -> String {
+        let numbered = (1..).map(|n| format!("{path} ({n})"));
+        let mut names = std::iter::once(path.to_string()).chain(numbered);
+        let free = |n: &String| !self.files.contains_key(&(dir.to_string(), n.clone()));
+        names.find(free).expect("numbers do not end")
+    }
+}
+
+/// One step of a serve worker.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Send(u32, RangeSet),
+    Read(u32),
+}
+
+/// A serve worker.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub run: u32,
+    pub link: LinkId,
+    pub transfer: u32,
+    steps: VecDeque<Step>,
+    wants: VecDeque<Step>,
+    /// Chunks that are reported as sent and wait for the window or the lane.
+    pub batch: Option<(u32, VecDeque<u64>)>,
+    pub window: usize,
+    pub scheduled: bool,
+    pub ended: bool,
+}
+
+impl Serving {
+    /// Everything the receiver lacks.
+    pub fn new(
+        (run, link, transfer): (u32, LinkId, u32),
+        entries: &[Entry],
+        done: &RangeSet,
+        have: &BTreeMap<u32, RangeSet>,
+    ) -> Self {
+        let mut steps = VecDeque::new();
+        for (n, entry) in (0u32..).zip(entries) {
+            if entry.dir || done.contains(n.into()) {
+                continue;
+            }
+            let mut missing = RangeSet::full(frame::chunks(entry.size));
+            for &(a, b) in have.get(&n).map_or(&[][..], RangeSet::ranges) {
+                missing.remove(a, b);
+            }
+            steps.extend(batches(n, &missing));
+            steps.push_back(Step::Read(n));
+        }
+        Serving {
+            run,
+            link,
+            transfer,
+            steps,
+            wants: VecDeque::new(),
+            batch: None,
+            window: WINDOW,
+            scheduled: false,
+            ended: false,
+        }
+    }
+
+    /// These again, when the entry under way is through.
+    pub fn want(&mut self, entry: u32, ranges: &RangeSet) {
+        self.wants.extend(batches(entry, ranges));
+    }
+
+    /// What comes next.
+    pub fn next(&mut self) -> Option<Step> {
+        self.wants.pop_front().or_else(|| self.steps.pop_front())
+    }
+}
+
+fn batches(entry: u32, ranges: &RangeSet) -> Vec<Step> {
+    let all: Vec<u64> = ranges.ranges().iter().flat_map(|&(a, b)| a..b).collect();
+    let set = |chunk: &[u64]| {
+        let mut set = RangeSet::new();
+        chunk.iter().for_each(|i| set.insert(*i, i + 1));
+        set
+    };
+    all.chunks(BATCH)
+        .map(|c| Step::Send(entry, set(c)))
+        .collect()
+}
+
+/// A fetch that was cancelled leaves nothing unfinished.
+pub(crate) fn discard(disk: &mut Disk, tag: &str) {
+    disk.parts.retain(|(t, _), _| t != tag);
+}
+
+/// The hash of a file.
+pub(crate) fn digest(tokens: &[u64]) -> Digest {
+    let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_be_bytes()).collect();
+    Digest(derive::hash(&[&bytes]))
+}

@@ -1,0 +1,371 @@
+//! The worker that writes what others send, step by step as the real one does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use kith_core::input::FetchNews;
+use kith_core::record::FetchRecord;
+use kith_protocol::ids::Digest;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, LinkId, frame};
+
+use super::dice::Dice;
+use super::disk::{BATCH, Disk, Part, digest};
+use super::net::Piece;
+
+/// Bytes between checkpoints, and milliseconds.
+const CHECKPOINT_BYTES: u64 = 8 << 20;
+const CHECKPOINT_EVERY: u64 = 250;
+/// Small files that get their names together.
+const FINISH_TOGETHER: usize = 64;
+
+/// What a fetch worker is told.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Piece(u32, Piece),
+    Expect(u32, Digest),
+}
+
+/// A fetch worker.
+#[derive(Debug)]
+pub(crate) struct Fetching {
+    pub run: u32,
+    pub record: Arc<FetchRecord>,
+    pub attached: Option<(LinkId, u32)>,
+    pub queue: VecDeque<Job>,
+    /// Its next step is planned for then.
+    pub planned: Option<u64>,
+    pub ended: bool,
+    prepared: bool,
+    before: BTreeMap<u32, RangeSet>,
+    done: BTreeMap<u32, String>,
+    open: BTreeMap<u32, Open>,
+    expected: BTreeMap<u32, Digest>,
+    ready: Vec<u32>,
+    unsynced: u64,
+    checkpoint_at: u64,
+    /// What the sync thread is at: entry, the part's serial, chunks.
+    pub syncing: Option<Vec<(u32, u64, RangeSet)>>,
+    received: u64,
+    received_durable: u64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    have: RangeSet,
+    fresh: RangeSet,
+    durable: RangeSet,
+}
+
+impl Fetching {
+    pub fn new(
+        run: u32,
+        record: Arc<FetchRecord>,
+        ranges: BTreeMap<u32, RangeSet>,
+        done: BTreeMap<u32, String>,
+    ) -> Self {
+        Fetching {
+            run,
+            record,
+            attached: None,
+            queue: VecDeque::new(),
+            planned: None,
+            ended: false,
+            prepared: false,
+            before: ranges,
+            done,
+            open: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            ready: Vec::new(),
+            unsynced: 0,
+            checkpoint_at: 0,
+            syncing: None,
+            received: 0,
+            received_durable: 0,
+        }
+    }
+
+    /// Does some of what is to be done. When to come back, and whether the sync thread starts,
+    /// stands in `planned` and `syncing` afterwards.
+    pub fn work(&mut self, now: u64, disk: &mut Disk, dice: &mut Dice) -> Vec<FetchNews> {
+        let mut news = Vec::new();
+        self.planned = None;
+        if self.ended {
+            return news;
+        }
+        if !self.prepared {
+            if let Some(code) = disk.fault {
+                self.ended = true;
+                return vec![FetchNews::Failed(code)];
+            }
+            let lost = self.lost(disk);
+            for entry in &lost {
+                self.before.remove(entry);
+                self.done.remove(entry);
+            }
+            self.prepared = true;
+            let roots = Vec::new();
+            news.push(FetchNews::Prepared { roots, lost });
+            self.finish_folders(disk, &mut news);
+        }
+        let result = self.some_jobs(now, disk, &mut news);
+        if let Err(code) = result {
+            self.checkpoint(now, disk);
+            self.ended = true;
+            news.push(FetchNews::Failed(code));
+            return news;
+        }
+        let soon = now + 1 + dice.below(disk.delay);
+        self.planned = if !self.queue.is_empty() {
+            Some(soon)
+        } else if self.unsynced > 0 {
+            Some(self.checkpoint_at.max(soon))
+        } else {
+            None
+        };
+        news
+    }
+
+    /// The sync thread is through: what is durable now.
+    pub fn synced(&mut self, disk: &mut Disk) -> Vec<FetchNews> {
+        let mut news = Vec::new();
+        for (entry, serial, ranges) in self.syncing.take().unwrap_or_default() {
+            let part = disk.parts.get_mut(&(self.record.tag.clone(), entry));
+            // A part that was named, discarded or removed meanwhile is not reported.
+            if let Some(part) = part.filter(|p| p.serial == serial)
+                && disk.fault.is_none()
+            {
+                part.synced.union(&ranges);
+                news.push(FetchNews::Durable { entry, ranges });
+            }
+        }
+        news
+    }
+
+    fn some_jobs(
+        &mut self,
+        now: u64,
+        disk: &mut Disk,
+        news: &mut Vec<FetchNews>,
+    ) -> Result<(), Code> {
+        for _ in 0..BATCH * 4 {
+            match self.queue.pop_front() {
+                Some(Job::Piece(entry, piece)) => self.take(entry, piece, now, disk, news)?,
+                Some(Job::Expect(entry, sha256)) => {
+                    let known = self.record.entries.get(entry as usize);
+                    if known.is_some_and(|e| !e.dir) && !self.done.contains_key(&entry) {
+                        self.expected.insert(entry, sha256);
+                        self.open(entry, disk)?;
+                        self.try_complete(entry, disk, news)?;
+                    }
+                }
+                None => break,
+            }
+        }
+        if self.queue.is_empty() {
+            self.finish_ready(disk, news)?;
+            self.report_received(news);
+        }
+        if self.unsynced > 0 && (now >= self.checkpoint_at || self.unsynced >= CHECKPOINT_BYTES) {
+            self.checkpoint(now, disk);
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        entry: u32,
+        piece: Piece,
+        now: u64,
+        disk: &mut Disk,
+        news: &mut Vec<FetchNews>,
+    ) -> Result<(), Code> {
+        let Some(e) = self.record.entries.get(entry as usize).filter(|e| !e.dir) else {
+            return Ok(());
+        };
+        let bytes = u64::from(frame::chunk_len(e.size, piece.index));
+        self.received += bytes;
+        if self.done.contains_key(&entry) {
+            self.received_durable += bytes;
+            return Ok(());
+        }
+        self.open(entry, disk)?;
+        let Some(open) = self.open.get_mut(&entry) else {
+            return Ok(());
+        };
+        if open.have.contains(piece.index) {
+            if open.durable.contains(piece.index) {
+                self.received_durable += bytes;
+            }
+            return Ok(());
+        }
+        if !piece.intact {
+            let index = piece.index;
+            news.push(FetchNews::Corrupt { entry, index });
+            return Ok(());
+        }
+        if let Some(code) = disk.fault {
+            return Err(code);
+        }
+        let part = disk.parts.get_mut(&(self.record.tag.clone(), entry));
+        part.ok_or(Code::DiskError)?
+            .chunks
+            .insert(piece.index, piece.token);
+        open.have.insert(piece.index, piece.index + 1);
+        open.fresh.insert(piece.index, piece.index + 1);
+        if self.unsynced == 0 {
+            self.checkpoint_at = self.checkpoint_at.max(now + CHECKPOINT_EVERY);
+        }
+        self.unsynced += bytes;
+        self.try_complete(entry, disk, news)
+    }
+
+    fn open(&mut self, entry: u32, disk: &mut Disk) -> Result<(), Code> {
+        if self.open.contains_key(&entry) || self.ready.contains(&entry) {
+            return Ok(());
+        }
+        if let Some(code) = disk.fault {
+            return Err(code);
+        }
+        disk.serial += 1;
+        let serial = disk.serial;
+        let new = || Part {
+            serial,
+            ..Part::default()
+        };
+        disk.parts
+            .entry((self.record.tag.clone(), entry))
+            .or_insert_with(new);
+        let have = self.before.remove(&entry).unwrap_or_default();
+        let (durable, fresh) = (have.clone(), RangeSet::new());
+        self.open.insert(
+            entry,
+            Open {
+                have,
+                fresh,
+                durable,
+            },
+        );
+        Ok(())
+    }
+
+    fn try_complete(
+        &mut self,
+        entry: u32,
+        disk: &mut Disk,
+        news: &mut Vec<FetchNews>,
+    ) -> Result<(), Code> {
+        let (Some(expected), Some(open)) = (self.expected.get(&entry), self.open.get(&entry))
+        else {
+            return Ok(());
+        };
+        let size = self.record.entries[entry as usize].size;
+        if open.have.count() < frame::chunks(size) {
+            return Ok(());
+        }
+        let at = (self.record.tag.clone(), entry);
+        let part = disk.parts.get(&at).ok_or(Code::DiskError)?;
+        let tokens: Vec<u64> = part.chunks.values().copied().collect();
+        let whole = digest(&tokens);
+        self.open.remove(&entry);
+        if whole != *expected {
+            disk.parts.remove(&at);
+            news.push(FetchNews::Mismatch { entry });
+            return Ok(());
+        }
+        self.ready.push(entry);
+        if self.ready.len() >= FINISH_TOGETHER || size >= CHECKPOINT_BYTES {
+            self.finish_ready(disk, news)?;
+        }
+        Ok(())
+    }
+
+    fn finish_ready(&mut self, disk: &mut Disk, news: &mut Vec<FetchNews>) -> Result<(), Code> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        if let Some(code) = disk.fault {
+            return Err(code);
+        }
+        for entry in std::mem::take(&mut self.ready) {
+            let part = disk.parts.remove(&(self.record.tag.clone(), entry));
+            let tokens = part.ok_or(Code::DiskError)?.chunks.into_values().collect();
+            let path = &self.record.entries[entry as usize].path;
+            let name = disk.free_name(&self.record.dir, path);
+            disk.files
+                .insert((self.record.dir.clone(), name.clone()), tokens);
+            self.done.insert(entry, name.clone());
+            self.expected.remove(&entry);
+            news.push(FetchNews::Finished { entry, name });
+        }
+        self.report_received(news);
+        self.finish_folders(disk, news);
+        Ok(())
+    }
+
+    fn finish_folders(&mut self, disk: &mut Disk, news: &mut Vec<FetchNews>) {
+        let entries = || (0u32..).zip(&self.record.entries);
+        if entries().any(|(i, e)| !e.dir && !self.done.contains_key(&i)) {
+            return;
+        }
+        let left: Vec<(u32, String)> = entries()
+            .filter(|(i, e)| e.dir && !self.done.contains_key(i))
+            .map(|(i, e)| (i, e.path.clone()))
+            .collect();
+        for (entry, name) in left {
+            disk.files
+                .insert((self.record.dir.clone(), name.clone()), Vec::new());
+            self.done.insert(entry, name.clone());
+            news.push(FetchNews::Finished { entry, name });
+        }
+    }
+
+    /// Hands what is fresh to the sync thread, unless that is busy.
+    fn checkpoint(&mut self, now: u64, disk: &Disk) {
+        self.checkpoint_at = now + CHECKPOINT_EVERY;
+        if self.syncing.is_some() {
+            return;
+        }
+        let mut all = Vec::new();
+        for (entry, open) in &mut self.open {
+            let part = disk.parts.get(&(self.record.tag.clone(), *entry));
+            if let Some(part) = part.filter(|_| !open.fresh.is_empty()) {
+                all.push((*entry, part.serial, std::mem::take(&mut open.fresh)));
+            }
+        }
+        self.unsynced = 0;
+        self.syncing = Some(all);
+    }
+
+    fn report_received(&mut self, news: &mut Vec<FetchNews>) {
+        if self.received > 0 {
+            let bytes = std::mem::take(&mut self.received);
+            let durable = std::mem::take(&mut self.received_durable);
+            news.push(FetchNews::Received { bytes, durable });
+        }
+    }
+
+    /// What is recorded but not there.
+    fn lost(&self, disk: &Disk) -> Vec<u32> {
+        let mut lost = Vec::new();
+        for (entry, name) in &self.done {
+            if !disk
+                .files
+                .contains_key(&(self.record.dir.clone(), name.clone()))
+            {
+                lost.push(*entry);
+            }
+        }
+        for (entry, have) in &self.before {
+            // The real disk compares lengths, no more.
+            let part = disk.parts.get(&(self.record.tag.clone(), *entry));
+            let len = part
+                .and_then(|p| p.chunks.keys().next_back())
+                .map_or(0, |i| i + 1);
+            if len < have.end() {
+                lost.push(*entry);
+            }
+        }
+        lost
+    }
+}

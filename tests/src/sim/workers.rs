@@ -1,0 +1,342 @@
+//! Workers of the world: they send and fetch.
+
+use kith_core::Input;
+use kith_core::effect::{FetchEffect, ServeEffect};
+use kith_core::input::{FetchNews, ServeKey, ServeNews};
+use kith_core::record::FetchKey;
+use kith_protocol::ids::Digest;
+use kith_protocol::ranges::RangeSet;
+use kith_protocol::{Code, LinkId};
+
+use super::disk::{self, Serving, Step, WINDOW, digest};
+use super::fetching::{Fetching, Job};
+use super::net::{Packet, Piece};
+use super::world::{Event, Lane, What, World};
+
+/// Packets of a lane that may wait for a path before a serve worker waits too.
+const LANE: usize = 32;
+
+impl World {
+    pub(super) fn serve_effect(&mut self, n: usize, key: ServeKey, run: u32, effect: ServeEffect) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        match effect {
+            ServeEffect::Start {
+                link,
+                transfer,
+                entries,
+                done,
+                have,
+            } => {
+                if !p.offered.contains(&key.offer) {
+                    let news = ServeNews::Failed(Code::SourceGone);
+                    p.local.push_back(Input::Serve(key, run, news));
+                    return;
+                }
+                let serving = Serving::new((run, link, transfer), &entries, &done, &have);
+                p.serving.insert(key, serving);
+            }
+            ServeEffect::Want { entry, ranges } => {
+                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                    s.want(entry, &ranges);
+                }
+            }
+            ServeEffect::Stop => {
+                if p.serving.get(&key).is_some_and(|s| s.run == run) {
+                    p.serving.remove(&key);
+                }
+            }
+        }
+        self.kick(n, key);
+    }
+
+    /// A worker takes its next step.
+    pub(super) fn serve_step(&mut self, n: usize, key: ServeKey, run: u32) {
+        let node = &mut self.nodes[n];
+        let Some(s) = node.process.as_mut().and_then(|p| p.serving.get_mut(&key)) else {
+            return;
+        };
+        if s.run != run || s.ended {
+            return;
+        }
+        s.scheduled = false;
+        let link = s.link;
+        let Some(end) = self.net.ends.get(&(link, n)) else {
+            // The lane is closed: the worker ends without a word.
+            s.ended = true;
+            return;
+        };
+        if s.batch.is_some() {
+            if end.files.len() < LANE {
+                self.send_some(n, key);
+            }
+            return self.kick(n, key);
+        }
+        let Some(step) = s.next() else {
+            return;
+        };
+        if let Some(code) = node.source_fault {
+            s.ended = true;
+            return self.input(n, Input::Serve(key, run, ServeNews::Failed(code)));
+        }
+        let news = match step {
+            Step::Send(entry, ranges) => {
+                let all = ranges.ranges().iter().flat_map(|&(a, b)| a..b).collect();
+                s.batch = Some((entry, all));
+                ServeNews::Sent { entry, ranges }
+            }
+            Step::Read(entry) => {
+                let mut sha256 = digest(&node.sources[&key.offer].tokens[entry as usize]);
+                if self.lie_hashes > 0 {
+                    self.lie_hashes -= 1;
+                    sha256 = Digest([7; 32]);
+                }
+                ServeNews::EntryRead { entry, sha256 }
+            }
+        };
+        self.input(n, Input::Serve(key, run, news));
+        self.kick(n, key);
+    }
+
+    fn send_some(&mut self, n: usize, key: ServeKey) {
+        let node = &mut self.nodes[n];
+        let Some(s) = node.process.as_mut().and_then(|p| p.serving.get_mut(&key)) else {
+            return;
+        };
+        let Some((entry, mut left)) = s.batch.take() else {
+            return;
+        };
+        let (link, transfer, entry) = (s.link, s.transfer, entry);
+        let now = left.len().min(s.window);
+        s.window -= now;
+        let source = &node.sources[&key.offer].tokens[entry as usize];
+        let mut pieces = Vec::with_capacity(now);
+        for index in left.drain(..now) {
+            let mut piece = Piece {
+                index,
+                token: source[index as usize],
+                intact: true,
+            };
+            if self.damage > 0 {
+                self.damage -= 1;
+                piece.intact = false;
+            } else if self.lie_chunks > 0 {
+                self.lie_chunks -= 1;
+                piece.token ^= 1;
+            }
+            pieces.push(piece);
+        }
+        if !left.is_empty() {
+            s.batch = Some((entry, left));
+        }
+        if !pieces.is_empty() {
+            self.noise += 1;
+            let packet = Packet::Chunks {
+                transfer,
+                entry,
+                pieces,
+            };
+            self.push(n, link, packet);
+        }
+    }
+
+    /// Plans the next step of a serve worker that can take one.
+    fn kick(&mut self, n: usize, key: ServeKey) {
+        let node = &mut self.nodes[n];
+        let life = node.life;
+        let Some(s) = node.process.as_mut().and_then(|p| p.serving.get_mut(&key)) else {
+            return;
+        };
+        let end = self.net.ends.get(&(s.link, n));
+        let stuck =
+            s.batch.is_some() && (s.window == 0 || end.is_some_and(|e| e.files.len() >= LANE));
+        if s.scheduled || s.ended || stuck {
+            return;
+        }
+        s.scheduled = true;
+        let run = s.run;
+        let delay = 1 + self.dice.below(self.pace + node.disk.delay / 4);
+        self.put(delay, Event::To(n, life, What::ServeStep(key, run)));
+    }
+
+    pub(super) fn kick_serves(&mut self, n: usize, link: LinkId) {
+        let Some(p) = &self.nodes[n].process else {
+            return;
+        };
+        let waiting = p.serving.iter().filter(|(_, s)| s.link == link);
+        for key in waiting.map(|(k, _)| *k).collect::<Vec<_>>() {
+            self.kick(n, key);
+        }
+    }
+
+    /// Chunks that are durable at the receiver make room for others.
+    pub(super) fn widen(&mut self, n: usize, link: LinkId, transfer: u32, ranges: &RangeSet) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        let mut of = p.serving.iter_mut();
+        let found = of.find(|(_, s)| (s.link, s.transfer) == (link, transfer));
+        if let Some((key, s)) = found {
+            s.window = (s.window + ranges.count() as usize).min(WINDOW);
+            let key = *key;
+            self.kick(n, key);
+        }
+    }
+
+    /// Chunks have come.
+    pub(super) fn chunks(
+        &mut self,
+        n: usize,
+        link: LinkId,
+        transfer: u32,
+        entry: u32,
+        pieces: &[Piece],
+    ) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        if let Some((_, promise)) = p.transfers.get(&(link, transfer))
+            && let Some(before) = promise.chunks.get(&entry)
+        {
+            let again = pieces.iter().find(|p| before.contains(&p.index));
+            assert!(
+                again.is_none(),
+                "{n}: sent again though durable: {entry} {again:?}"
+            );
+        }
+        let mut all = p.fetching.iter_mut();
+        let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) else {
+            return;
+        };
+        let (key, run) = (*key, f.run);
+        f.queue.extend(pieces.iter().map(|p| Job::Piece(entry, *p)));
+        let waiting = f.queue.len();
+        assert!(
+            waiting <= 3 * WINDOW + f.record.entries.len(),
+            "{n}: {waiting} chunks wait for the disk"
+        );
+        self.plan_fetch(n, key, run);
+    }
+
+    pub(super) fn fetch_effect(&mut self, n: usize, key: FetchKey, run: u32, effect: FetchEffect) {
+        let node = &mut self.nodes[n];
+        let Some(p) = node.process.as_mut() else {
+            return;
+        };
+        match effect {
+            FetchEffect::Prepare {
+                record,
+                ranges,
+                done,
+            } => {
+                let promise = node.promises.entry(key).or_default();
+                if promise.tag != record.tag {
+                    *promise = Default::default();
+                    promise.tag.clone_from(&record.tag);
+                }
+                p.fetching
+                    .insert(key, Fetching::new(run, record, ranges, done));
+            }
+            FetchEffect::Attach { link, transfer } => {
+                let promise = node.promises.get(&key).cloned().unwrap_or_default();
+                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                    f.attached = Some((link, transfer));
+                    p.transfers.insert((link, transfer), (key, promise));
+                }
+            }
+            FetchEffect::Expect { entry, sha256 } => {
+                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                    f.queue.push_back(Job::Expect(entry, sha256));
+                }
+            }
+            FetchEffect::Stop { discard } => {
+                let stopped = p.fetching.get(&key).filter(|f| f.run == run);
+                if let Some(tag) = stopped.map(|f| f.record.tag.clone()) {
+                    p.fetching.remove(&key);
+                    if discard {
+                        disk::discard(&mut node.disk, &tag);
+                    }
+                }
+                if discard {
+                    node.promises.remove(&key);
+                }
+                return;
+            }
+        }
+        self.plan_fetch(n, key, run);
+    }
+
+    /// Plans the next step of a fetch worker, unless an earlier one is planned.
+    fn plan_fetch(&mut self, n: usize, key: FetchKey, run: u32) {
+        let at = self.now + 1 + self.dice.below(self.nodes[n].disk.delay);
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        let life = node.life;
+        let Some(f) = node.process.as_mut().and_then(|p| p.fetching.get_mut(&key)) else {
+            return;
+        };
+        if f.run != run || f.ended || f.planned.is_some_and(|p| p <= at && p > now) {
+            return;
+        }
+        f.planned = Some(at);
+        self.put(at - now, Event::To(n, life, What::FetchStep(key, run)));
+    }
+
+    pub(super) fn fetch_step(&mut self, n: usize, key: FetchKey, run: u32) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        let life = node.life;
+        let Some(f) = node.process.as_mut().and_then(|p| p.fetching.get_mut(&key)) else {
+            return;
+        };
+        if f.run != run || f.planned.is_some_and(|p| p > now) {
+            return;
+        }
+        let syncing = f.syncing.is_some();
+        let news = f.work(now, &mut node.disk, &mut self.dice);
+        if let Some(at) = f.planned {
+            let event = Event::To(n, life, What::FetchStep(key, run));
+            self.put(at - now, event);
+        }
+        self.sync_if_due(n, key, run, syncing);
+        self.fetch_news(n, key, run, news, Lane::Fetch(n, run));
+    }
+
+    fn sync_if_due(&mut self, n: usize, key: FetchKey, run: u32, was: bool) {
+        let node = &self.nodes[n];
+        let f = node.process.as_ref().and_then(|p| p.fetching.get(&key));
+        if !was && f.is_some_and(|f| f.run == run && f.syncing.is_some()) {
+            let delay = 1 + self.dice.below(node.disk.delay * 4 + 1);
+            let life = node.life;
+            self.put(delay, Event::To(n, life, What::Synced(key, run)));
+        }
+    }
+
+    pub(super) fn synced(&mut self, n: usize, key: FetchKey, run: u32) {
+        let node = &mut self.nodes[n];
+        let Some(f) = node.process.as_mut().and_then(|p| p.fetching.get_mut(&key)) else {
+            return;
+        };
+        if f.run == run {
+            let news = f.synced(&mut node.disk);
+            // Another thread than the writer's: what they say is in no order.
+            self.fetch_news(n, key, run, news, Lane::Sync(n, run));
+        }
+    }
+
+    fn fetch_news(&mut self, n: usize, key: FetchKey, run: u32, news: Vec<FetchNews>, lane: Lane) {
+        for news in news {
+            if let FetchNews::Mismatch { entry } = &news {
+                self.forget_promises(n, key, *entry);
+            }
+            if let FetchNews::Prepared { lost, .. } = &news {
+                lost.iter().for_each(|e| self.forget_promises(n, key, *e));
+            }
+            let delay = self.dice.below(3);
+            let life = self.nodes[n].life;
+            let input = Box::new(Input::Fetch(key, run, news));
+            self.send_after(delay, lane, Event::To(n, life, What::Input(input)));
+        }
+    }
+}
