@@ -33,9 +33,8 @@ impl Room {
             Some(SessionOut::MemberJoined(sid)) => self.meet(sid, ctx),
             Some(SessionOut::MemberLeft(sid, why)) => self.part(sid, why, ctx),
             Some(SessionOut::Signal(from, body)) => {
-                // A member that the server did not announce, or said was gone, is met by what it
-                // says.
-                self.meet(from, ctx);
+                // Only members we know of: what somebody said before leaving may come after, and
+                // must not bring back a member who would never answer.
                 if let Some(member) = self.members.get(&from) {
                     member.read(body, ctx);
                 }
