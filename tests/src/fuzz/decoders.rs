@@ -13,12 +13,40 @@ use kith_protocol::peer::{Beat, PeerMessage, clean_name, is_unprintable};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, ServerMessage};
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
-use kith_protocol::{Invite, PeerId, limits, sdp};
+use kith_protocol::{Invite, limits, sdp};
 
-use super::{Target, kind, magnitude};
+use super::{LONGEST, Target, kind, magnitude, seeds, size};
 
 /// The certificate that SDPs here are checked against.
-const FP: Digest = Digest([0xab; 32]);
+pub(super) const FP: Digest = Digest([0xab; 32]);
+
+/// A decoder, and valid inputs for it.
+type Decoder = (fn(&[u8]) -> u64, fn() -> Vec<Vec<u8>>);
+
+/// What is JSON or a line of text between members, the room server and the store.
+const MESSAGES: [Decoder; 8] = [
+    (client, || seeds::lines("client.jsonl")),
+    (server, || seeds::lines("server.jsonl")),
+    (peer, || seeds::lines("peer.jsonl")),
+    (beat, || seeds::lines("beat.jsonl")),
+    (sealed, || seeds::hex("sealed.hex")),
+    (hello, || seeds::hex("hello.hex")),
+    (record, seeds::records),
+    (invite, seeds::invites),
+];
+/// Names and addresses that somebody else chose.
+const NAMES: [Decoder; 4] = [
+    (safe_path, seeds::paths),
+    (display_name, seeds::paths),
+    (description, seeds::sdps),
+    (candidate, seeds::candidates),
+];
+/// What is not text.
+const BINARY: [Decoder; 3] = [
+    (frame, || seeds::hex("frame.hex")),
+    (envelope, || seeds::hex("envelope.hex")),
+    (ranges, seeds::ranges),
+];
 
 pub(super) fn targets() -> Vec<Target> {
     let target = |name, run, seeds, text| Target {
@@ -26,24 +54,35 @@ pub(super) fn targets() -> Vec<Target> {
         run,
         seeds,
         text,
+        longest: LONGEST,
     };
     vec![
-        target("client-message", client, || lines("client.jsonl"), true),
-        target("server-message", server, || lines("server.jsonl"), true),
-        target("envelope", envelope, || hex("envelope.hex"), false),
-        target("hello", hello, || hex("hello.hex"), true),
-        target("sealed-body", sealed, || hex("sealed.hex"), true),
-        target("peer-message", peer, || lines("peer.jsonl"), true),
-        target("beat", beat, || lines("beat.jsonl"), true),
-        target("frame", frame, || hex("frame.hex"), false),
-        target("ranges", ranges, range_seeds, false),
-        target("invite", invite, invite_seeds, true),
-        target("sdp", description, sdp_seeds, true),
-        target("candidate", candidate, candidate_seeds, true),
-        target("safe-path", safe_path, path_seeds, true),
-        target("display-name", display_name, path_seeds, true),
-        target("record", record, record_seeds, true),
+        target(
+            "messages",
+            |i| family(&MESSAGES, i),
+            || told(&MESSAGES),
+            true,
+        ),
+        target("names", |i| family(&NAMES, i), || told(&NAMES), true),
+        target("binary", |i| family(&BINARY, i), || told(&BINARY), false),
     ]
+}
+
+/// The first byte says which decoder of the family gets the rest.
+fn family(decoders: &[Decoder], input: &[u8]) -> u64 {
+    let (first, rest) = input.split_first().map_or((b'a', input), |(f, r)| (*f, r));
+    let which = usize::from(first.wrapping_sub(b'a')) % decoders.len();
+    let outcome = (decoders[which].0)(rest);
+    // The decoder is a part of the shape.
+    outcome ^ (which as u64 + 1) << 59
+}
+
+fn told(decoders: &[Decoder]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (first, (_, seeds)) in (b'a'..).zip(decoders) {
+        all.extend(seeds().into_iter().map(|s| [&[first], &s[..]].concat()));
+    }
+    all
 }
 
 fn client(input: &[u8]) -> u64 {
@@ -82,7 +121,7 @@ fn envelope(input: &[u8]) -> u64 {
             assert_eq!(e.to_bytes(), input, "one body, one reading");
             kind(&format!("{e:?}")) ^ magnitude(input.len() as u64)
         }
-        Err(_) => magnitude(input.len() as u64),
+        Err(_) => size(0, input.len()),
     }
 }
 
@@ -164,7 +203,7 @@ fn frame(input: &[u8]) -> u64 {
                 Frame::Ack(a) => well_formed(&a.ranges),
             }
             assert_eq!(Frame::parse(frame.to_bytes()).as_ref(), Ok(&frame));
-            magnitude(input.len() as u64) ^ u64::from(input[1]) << 8
+            size(u64::from(input[1]), input.len())
         }
         Err(e) => kind(&e.to_string()),
     }
@@ -214,7 +253,7 @@ fn ranges(input: &[u8]) -> u64 {
         well_formed(&parsed);
         let _ = (parsed.count(), parsed.missing(u64::MAX).count());
     }
-    set.ranges().len() as u64
+    size(0, set.ranges().len())
 }
 
 fn invite(input: &[u8]) -> u64 {
@@ -247,7 +286,7 @@ fn description(input: &[u8]) -> u64 {
                     assert!(rest.contains(&fp), "another fingerprint passed: {rest:?}");
                 }
             }
-            magnitude(text.len() as u64) | 0x100
+            size(2, text.len())
         }
         Err(e) => kind(&e.to_string()),
     }
@@ -259,7 +298,7 @@ fn candidate(input: &[u8]) -> u64 {
     if ok {
         assert!(text.len() <= limits::MAX_CANDIDATE && !text.contains(['\r', '\n']));
     }
-    u64::from(ok) << 8 | magnitude(text.len() as u64)
+    size(u64::from(ok), text.len())
 }
 
 fn safe_path(input: &[u8]) -> u64 {
@@ -307,106 +346,4 @@ fn record(input: &[u8]) -> u64 {
         out = kind(&format!("{r:?}"));
     }
     out
-}
-
-fn golden(file: &str) -> String {
-    let dir = env!("CARGO_MANIFEST_DIR");
-    let path = format!("{dir}/../crates/protocol/tests/golden/{file}");
-    std::fs::read_to_string(path).unwrap_or_default()
-}
-
-fn lines(file: &str) -> Vec<Vec<u8>> {
-    golden(file)
-        .lines()
-        .map(|l| l.as_bytes().to_vec())
-        .collect()
-}
-
-fn hex(file: &str) -> Vec<Vec<u8>> {
-    let byte = |pair: &[u8]| u8::from_str_radix(from_utf8(pair).unwrap_or("0"), 16).unwrap_or(0);
-    golden(file)
-        .lines()
-        .map(|l| l.as_bytes().chunks(2).map(byte).collect())
-        .collect()
-}
-
-fn range_seeds() -> Vec<Vec<u8>> {
-    vec![
-        vec![0, 1, 5, 0, 7, 9, 1, 3, 8, 2, 4, 4],
-        b"[[0,2],[5,18446744073709551615]]".to_vec(),
-    ]
-}
-
-fn invite_seeds() -> Vec<Vec<u8>> {
-    [
-        "example.org",
-        "http://example.org:81",
-        "10.0.0.5:7400",
-        "https://[::1]:7",
-    ]
-    .into_iter()
-    .filter_map(|s| ServerAddr::parse(s).ok())
-    .map(|s| Invite::new(s, [5; 32], PeerId([6; 16])).link().into_bytes())
-    .collect()
-}
-
-pub(super) fn sdp_seeds() -> Vec<Vec<u8>> {
-    let fp = sdp::format_fingerprint(&FP);
-    let text = format!(
-        "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 {fp}\r\n\
-         a=group:BUNDLE 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n\
-         c=IN IP4 0.0.0.0\r\na=setup:actpass\r\na=mid:0\r\na=sctp-port:5000\r\n\
-         a=ice-ufrag:abcd\r\na=ice-pwd:abcdabcdabcdabcdabcdabcd\r\n\
-         a=candidate:1 1 udp 2130706431 127.0.0.1 5000 typ host\r\n"
-    );
-    vec![text.replace("\r\n", "\n").into_bytes(), text.into_bytes()]
-}
-
-pub(super) fn candidate_seeds() -> Vec<Vec<u8>> {
-    [
-        "",
-        "candidate:1 1 udp 2130706431 127.0.0.1 5000 typ host",
-        "candidate:2 1 udp 1694498815 192.0.2.1 5001 typ srflx raddr 10.0.0.1 rport 9",
-        "candidate:3 1 tcp 1518214911 ::1 9 typ host tcptype active",
-        "a=candidate:1 1 udp 1 x.local 5000 typ host",
-    ]
-    .into_iter()
-    .map(|s| s.as_bytes().to_vec())
-    .collect()
-}
-
-fn path_seeds() -> Vec<Vec<u8>> {
-    [
-        "a/b.txt",
-        "../../x",
-        "/etc/x",
-        "C:\\x",
-        "CON",
-        "com¹.tar.gz",
-        "a:b",
-        "~",
-        "x. ",
-        "\u{202e}gpj.exe",
-        "e\u{301}",
-        ".x.0123456789abcdef.part",
-        "a//b",
-        "x\ny",
-        "👩‍👩‍👧‍👦.png",
-    ]
-    .into_iter()
-    .map(|s| s.as_bytes().to_vec())
-    .chain([vec![b'n'; 300], "é".repeat(200).into_bytes()])
-    .collect()
-}
-
-fn record_seeds() -> Vec<Vec<u8>> {
-    let id = "BgYGBgYGBgYGBgYGBgYGBg";
-    vec![
-        format!(r#"{{"room":"{id}","invite":"kith://a/j#v1.x.y","open":true}}"#).into_bytes(),
-        format!(r#"{{"id":"{id}","at":1,"stored":2,"text":"x"}}"#).into_bytes(),
-        format!(
-            r#"{{"key":{{"room":"{id}","from":"{id}","offer":"{id}"}},"dir":"/d","tag":"00","name":"n","entries":[{{"path":"a","size":5}}],"roots":[["a","a (1)"]]}}"#
-        )
-        .into_bytes(),
-    ]
 }

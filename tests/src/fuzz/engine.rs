@@ -2,6 +2,7 @@
 //! are or are no more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use kith_api::{Change, Event, OfferView, PersonView, RoomView};
 use kith_core::effect::{FetchEffect, LinkEffect, ServeEffect, SessionEffect};
@@ -20,6 +21,9 @@ use super::{Target, kind};
 const MOST_EFFECTS: usize = 20_000;
 /// Times that a deadline may be due again at once.
 const MOST_SPINS: u32 = 64;
+/// Longest sequence that is made, in bytes. An input takes some five, so this is a hundred of them:
+/// many short sequences find more than few long ones.
+const LONGEST: usize = 512;
 /// Inputs in one sequence at most.
 const MOST_STEPS: usize = 600;
 /// People that the sequence knows.
@@ -31,6 +35,7 @@ pub(super) fn target() -> Target {
         run,
         seeds: inputs::seeds,
         text: false,
+        longest: LONGEST,
     }
 }
 
@@ -50,6 +55,8 @@ pub(super) struct World {
     pub(super) now: Mono,
     views: Views,
     pub(super) rooms: Vec<(Invite, RoomId)>,
+    /// Rooms that were entered and not left.
+    pub(super) inside: BTreeSet<RoomId>,
     /// Our connections to room servers, the newest last.
     pub(super) sids: Vec<(RoomId, Sid)>,
     pub(super) links: Vec<(RoomId, PeerId, LinkId)>,
@@ -64,6 +71,8 @@ pub(super) struct World {
     pub(super) seal_tag: u64,
     req: ReqId,
     shape: u64,
+    /// A bit for each phase that was met.
+    met: u32,
     steps: u64,
     /// The revision when the views were last compared.
     told: u64,
@@ -91,7 +100,7 @@ fn run(input: &[u8]) -> u64 {
         world.engine.deadline().is_none(),
         "nothing to wait for after the end"
     );
-    world.shape
+    u64::from(world.met) << 32 | world.shape
 }
 
 impl World {
@@ -101,17 +110,22 @@ impl World {
             name: "Ada".into(),
             fp: Digest([1; 32]),
         };
-        let server = ServerAddr::parse("127.0.0.1:7400").expect("an address");
-        let rooms = [5, 6].map(|secret| {
-            let invite = Invite::new(server.clone(), [secret; 32], id_pk(0).peer_id());
-            let room = invite.keys().room_id();
-            (invite, room)
+        // Deriving keys costs more than everything else that a sequence does.
+        static ROOMS: OnceLock<[(Invite, RoomId); 2]> = OnceLock::new();
+        let rooms = ROOMS.get_or_init(|| {
+            let server = ServerAddr::parse("127.0.0.1:7400").expect("an address");
+            [5, 6].map(|secret| {
+                let invite = Invite::new(server.clone(), [secret; 32], id_pk(0).peer_id());
+                let room = invite.keys().room_id();
+                (invite, room)
+            })
         });
         World {
             engine: Engine::new(config, Saved::default(), [7; 32]),
             now: Mono(1_000),
             views: Views::default(),
             rooms: rooms.to_vec(),
+            inside: BTreeSet::new(),
             sids: Vec::new(),
             links: Vec::new(),
             offers: Vec::new(),
@@ -124,6 +138,7 @@ impl World {
             seal_tag: 0,
             req: 0,
             shape: 0,
+            met: 0,
             steps: 0,
             told: 0,
         }
@@ -307,10 +322,14 @@ impl World {
             if !self.offers.contains(&id) {
                 self.offers.push(id);
             }
-            self.shape = self.shape.rotate_left(1) ^ kind(&format!("{:?}", offer.phase));
+            let phase = kind(&format!("{:?}", offer.phase));
+            self.met |= 1 << (phase % 32);
+            self.shape = self.shape.rotate_left(1) ^ phase;
         }
         for p in &snapshot.people {
-            self.shape = self.shape.rotate_left(1) ^ kind(&format!("{:?}{:?}", p.link, p.why));
+            let phase = kind(&format!("{:?}{:?}", p.link, p.why));
+            self.met |= 1 << (phase % 32);
+            self.shape = self.shape.rotate_left(1) ^ phase;
         }
         // Few shapes, so that what is new is new.
         self.shape %= 65_521;

@@ -10,8 +10,10 @@ mod engine;
 mod inputs;
 mod mutate;
 mod sealing;
+mod seeds;
 
-use std::collections::HashSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use mutate::Rng;
 
-/// Inputs in the pool at most; a new one then takes a random place.
+/// Inputs to mutate at most; a new one then takes a random place.
 const POOL: usize = 4096;
 /// Longest input that is made, in bytes: over every limit of the wire.
 const LONGEST: usize = 80 * 1024;
@@ -35,6 +37,8 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// Whether inputs are text, which the mutations then keep mostly readable.
     pub text: bool,
+    /// Longest input that is made for it, in bytes.
+    pub longest: usize,
 }
 
 /// Every target.
@@ -56,8 +60,8 @@ pub struct Outcome {
     pub slowest: Duration,
     /// The input that broke an invariant, if one did, and what it said.
     pub finding: Option<(Vec<u8>, String)>,
-    /// One input for each outcome, the shortest met.
-    pub pool: Vec<Vec<u8>>,
+    /// The shortest input met for each shape, by [`shape`].
+    pub shapes: BTreeMap<u32, Vec<u8>>,
 }
 
 /// Where the corpus of a target is.
@@ -100,8 +104,9 @@ pub fn fuzz(target: &Target, seed: u64, time: Duration, stop: &AtomicBool) -> Ou
         outcomes: 0,
         slowest: Duration::ZERO,
         finding: None,
-        pool: Vec::new(),
+        shapes: BTreeMap::new(),
     };
+    let mut pool: Vec<Vec<u8>> = Vec::new();
     let mut seen = HashSet::new();
     let mut waiting = (target.seeds)();
     waiting.extend(corpus(target.name).into_iter().map(|(_, bytes)| bytes));
@@ -110,7 +115,7 @@ pub fn fuzz(target: &Target, seed: u64, time: Duration, stop: &AtomicBool) -> Ou
     loop {
         let input = match waiting.pop() {
             Some(input) => input,
-            None => mutate::next(&outcome.pool, target.text, LONGEST, &mut rng),
+            None => mutate::next(&pool, target.text, target.longest, &mut rng),
         };
         let begun = Instant::now();
         let result = try_input(target, &input);
@@ -118,11 +123,20 @@ pub fn fuzz(target: &Target, seed: u64, time: Duration, stop: &AtomicBool) -> Ou
         outcome.slowest = outcome.slowest.max(begun.elapsed());
         match result {
             Ok(kind) if seen.insert(kind) => {
-                if outcome.pool.len() < POOL {
-                    outcome.pool.push(input);
+                match outcome.shapes.entry(shape(kind)) {
+                    Entry::Vacant(e) => {
+                        e.insert(input.clone());
+                    }
+                    Entry::Occupied(mut e) if e.get().len() > input.len() => {
+                        e.insert(input.clone());
+                    }
+                    Entry::Occupied(_) => {}
+                }
+                if pool.len() < POOL {
+                    pool.push(input);
                 } else {
                     let at = rng.below(POOL);
-                    outcome.pool[at] = input;
+                    pool[at] = input;
                 }
             }
             Ok(_) => {}
@@ -140,16 +154,36 @@ pub fn fuzz(target: &Target, seed: u64, time: Duration, stop: &AtomicBool) -> Ou
 }
 
 /// A number for what came out: same shape, same number. The beginning counts, and then only how
-/// it is nested and cut, so that new content alone is nothing new.
+/// it is nested and cut, so that new content alone is nothing new. The upper half is the
+/// [`shape`], here the variant or the first words of the error.
 pub(crate) fn kind(text: &str) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let counts = |(at, b): &(usize, u8)| {
         !b.is_ascii_digit() && (*at < 24 || b.is_ascii_punctuation()) && *at < 400
     };
-    for (_, byte) in text.bytes().enumerate().filter(counts) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
+    let fine = hash(text.bytes().enumerate().filter(counts).map(|(_, b)| b));
+    let mut words = 0;
+    let first = text.bytes().take_while(|b| {
+        words += u32::from(*b == b' ');
+        words < 3 && (b.is_ascii_alphabetic() || *b == b' ')
+    });
+    hash(first) << 32 | fine & 0xffff_ffff
+}
+
+/// What came out where it has no text: which case, and how long it was by powers of two.
+pub(crate) fn size(case: u64, len: usize) -> u64 {
+    case << 32 | magnitude(len as u64)
+}
+
+/// The coarse part of an outcome: a corpus keeps one input for each.
+pub fn shape(outcome: u64) -> u32 {
+    (outcome >> 32) as u32
+}
+
+/// FNV-1a.
+pub fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Sizes that count as different: powers of two.

@@ -8,7 +8,7 @@ use kith_peer::seal::{Identity, SealContext, SealNews, Sealer};
 use kith_protocol::ids::{Digest, RoomId, Sid};
 use kith_protocol::sealed::SealedBody;
 
-use super::{Target, kind};
+use super::{LONGEST, Target, kind};
 
 pub(super) fn targets() -> Vec<Target> {
     vec![
@@ -17,12 +17,14 @@ pub(super) fn targets() -> Vec<Target> {
             run: sealer,
             seeds: sealer_seeds,
             text: false,
+            longest: LONGEST,
         },
         Target {
             name: "negotiation",
             run: negotiation,
             seeds: negotiation_seeds,
             text: true,
+            longest: LONGEST,
         },
     ]
 }
@@ -100,7 +102,7 @@ fn sealer(input: &[u8]) -> u64 {
         b.read(next).expect("the one before still opens");
         b.read(body).expect("and so does the next");
     }
-    kind(&format!("{came:?}")) ^ u64::from(head & 15) << 56
+    kind(&format!("{came:?}")) ^ u64::from(head & 15) << 60
 }
 
 fn sealer_seeds() -> Vec<Vec<u8>> {
@@ -169,8 +171,8 @@ fn negotiation(input: &[u8]) -> u64 {
 }
 
 fn negotiation_seeds() -> Vec<Vec<u8>> {
-    let mut seeds = super::decoders::sdp_seeds();
-    for candidate in super::decoders::candidate_seeds() {
+    let mut seeds = super::seeds::sdps();
+    for candidate in super::seeds::candidates() {
         let both = [&seeds[0][..], b"\x01", &candidate].concat();
         seeds.push(both);
     }
