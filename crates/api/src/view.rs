@@ -247,11 +247,11 @@ pub struct FileView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FetchPhase {
-    /// The manifest is still arriving.
+    /// The beginning of the manifest is still arriving.
     Seen,
     /// Waits for our decision.
     Offered,
-    /// Preparing the disk.
+    /// Asking for the rest of a long manifest, or preparing the disk.
     Accepted,
     /// Data flows.
     Fetching,

@@ -27,6 +27,9 @@ use crate::time::Mono;
 
 /// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
 const MAX_DECLARED: usize = 65_536;
+/// How often the whole manifest may go out over one link, about. Once is enough, unless the user
+/// there takes the offer, thinks better of it and takes it again.
+const MANIFESTS_PER_LINK: usize = 8;
 
 /// A receiver may have us start over so often at once …
 pub const STARTS_MOST: u32 = 16;
@@ -64,8 +67,8 @@ struct Receiver {
     verified_bytes: u64,
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
-    /// Entries of the manifest that went out over this link.
-    paged: u32,
+    /// Entries of the manifest that went out over this link, each as often as it did.
+    paged: usize,
     /// Chunks this process has sent, of entries that are not yet verified.
     sent: BTreeMap<u32, RangeSet>,
     traffic: Traffic,
@@ -131,6 +134,7 @@ impl Serves {
                 continue;
             };
             r.declared = Declared::default();
+            r.paged = 0;
             if let State::Serving { .. } = r.state {
                 stop(room, peer, *id, r, ctx);
                 r.state = State::Stalled;
@@ -154,13 +158,12 @@ impl Serves {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                // Each page goes out once a link: a short question must not cost us megabytes
-                // again and again.
-                if first < r.paged {
+                // A short question must not cost us megabytes for ever.
+                if r.paged >= MANIFESTS_PER_LINK * offer.entries.len() {
                     return Vec::new();
                 }
                 let pages = offer::pages(offer_id, offer.entries, first);
-                r.paged = offer::end_of(&pages).max(r.paged);
+                r.paged += offer::count_of(&pages);
                 pages.into_iter().map(|m| ServeOut::Send(peer, m)).collect()
             }
             PeerMessage::Have {

@@ -69,7 +69,8 @@ pub enum PeerMessage {
         entries: Vec<Entry>,
     },
     /// Asks for more of a manifest. The sender of an offer sends the first
-    /// [`limits::PAGES_AHEAD`] pages unasked, so most offers need no question.
+    /// [`limits::PAGES_AHEAD`] pages unasked, so most offers need no question; of longer ones the
+    /// rest is asked for when the user takes them.
     Browse {
         /// The offer.
         offer_id: OfferId,

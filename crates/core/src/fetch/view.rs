@@ -18,7 +18,7 @@ impl Fetches {
         let (phase, why) = match f.state {
             State::Seen => (FetchPhase::Seen, None),
             State::Offered => (FetchPhase::Offered, None),
-            State::Accepted => (FetchPhase::Accepted, None),
+            State::Reading { .. } | State::Accepted => (FetchPhase::Accepted, None),
             State::Fetching { .. } => (FetchPhase::Fetching, None),
             State::Stalled => (FetchPhase::Stalled, None),
             State::Done => (FetchPhase::Done, None),
@@ -38,7 +38,18 @@ impl Fetches {
             total: f.total,
             phase,
             done: f.done_bytes(),
-            dir: f.record.as_ref().map(|r| r.dir.clone()),
+            dir: match &f.state {
+                State::Reading { dir } => Some(dir.clone()),
+                State::Seen
+                | State::Offered
+                | State::Accepted
+                | State::Fetching { .. }
+                | State::Stalled
+                | State::Done
+                | State::Failed(_)
+                | State::Declined
+                | State::Withdrawn(_) => f.record.as_ref().map(|r| r.dir.clone()),
+            },
             why,
             receivers: Vec::new(),
             traffic: f.traffic,
