@@ -234,8 +234,10 @@ impl PeerMessage {
 
     /// The bytes to send.
     pub fn to_bytes(&self) -> bytes::Bytes {
+        // Without the room to grow that is left: it may wait long for somebody who does not read.
         serde_json::to_vec(self)
             .expect("peer messages hold nothing JSON cannot carry")
+            .into_boxed_slice()
             .into()
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::target_code;
-use super::lanes::{Lanes, Queued};
+use super::lanes::{Lanes, Queued, Taker};
 use super::layout::Layout;
 use super::tasks::Tasks;
 use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, Sha256State};
@@ -52,6 +52,7 @@ pub(crate) enum FetchMessage {
 /// The handle of a fetch at work; dropping it stops the fetch.
 pub(crate) struct Fetching {
     messages: mpsc::UnboundedSender<FetchMessage>,
+    taker: Taker,
     lanes: Lanes,
     attached: Option<(LinkId, u32)>,
 }
@@ -81,6 +82,7 @@ impl Fetching {
         tasks.spawn("fetch ticks", tick(ticks, tasks.token().clone()));
         tasks.spawn_blocking("fetch", move || run(start, queue, syncs, report));
         Fetching {
+            taker: Taker::new(messages.clone()),
             messages,
             lanes: lanes.clone(),
             attached: None,
@@ -90,7 +92,7 @@ impl Fetching {
     /// Takes the frames of `transfer` on `link`, and no others.
     pub fn attach(&mut self, link: LinkId, transfer: u32) {
         self.detach();
-        self.lanes.attach(link, transfer, self.messages.clone());
+        self.lanes.attach(link, transfer, &self.taker);
         self.attached = Some((link, transfer));
     }
 
@@ -205,6 +207,7 @@ fn run(
             Some(FetchMessage::Expect(entry, sha256)) => fetch.expect(entry, sha256),
             Some(FetchMessage::Chunks(chunks)) => chunks
                 .into_iter()
+                .filter(|queued| !queued.is_stale())
                 .try_for_each(|queued| fetch.take(&queued.chunk)),
             Some(FetchMessage::Tick) => {
                 if fetch.unsynced > 0 {

@@ -26,16 +26,16 @@ use crate::rtc::{
 };
 
 /// Events of one connection that wait for the core.
-const EVENTS: usize = 256;
+const EVENTS: usize = 32;
 /// A last message may take this long to leave.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Acks that wait for the lane, beside which messages go their own way.
 const ACKS: usize = 1024;
 /// What may wait for a link whose other end does not read, in bytes, about. Manifests do not
 /// count: each page of ours goes out once a link.
-const MOST_WAITING: usize = 4 * 1024 * 1024;
+const MOST_WAITING: usize = 2 * 1024 * 1024;
 /// What a waiting effect costs beside its text, in bytes, about.
-const EFFECT: usize = 256;
+const EFFECT: usize = 512;
 
 /// What all links of a node share.
 #[derive(Clone)]

@@ -58,8 +58,12 @@ use crate::store::{Report, Store, StoreError, Writer};
 
 /// Everything must have ended this long after a shutdown began.
 const SHUTDOWN: Duration = Duration::from_secs(2);
-/// Inputs and requests that wait for the driver.
+/// Requests that wait for the driver.
 const QUEUE: usize = 1024;
+/// Inputs that wait for the core: one may be a message of [`MAX_PEER_MESSAGE`] bytes.
+///
+/// [`MAX_PEER_MESSAGE`]: kith_protocol::limits::MAX_PEER_MESSAGE
+const INPUTS: usize = 128;
 /// Most messages in a page of history.
 const MOST_HISTORY: u32 = 500;
 
@@ -135,7 +139,7 @@ impl Node {
             message: e.to_string(),
         })?;
 
-        let (inputs, input_queue) = mpsc::channel(QUEUE);
+        let (inputs, input_queue) = mpsc::channel(INPUTS);
         let (requests, request_queue) = mpsc::channel(QUEUE);
         let reports = inputs.clone();
         let writer = Writer::start(Arc::clone(&store), move |report| {

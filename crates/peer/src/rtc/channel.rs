@@ -1,6 +1,7 @@
 //! The sending half of a data channel, and the task that reads it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -10,7 +11,7 @@ use webrtc::peer_connection::PeerConnection;
 
 use super::error::RtcError;
 use super::event::{ChannelLabel, RtcEvent};
-use super::nudge::Nudge;
+use super::nudge::{Held, Nudge};
 use super::tuning::{MAX_MESSAGE_BYTES, PRESENCE_QUEUE_BYTES};
 
 /// One of the three negotiated channels.
@@ -89,10 +90,14 @@ pub(super) struct Reader {
     taken: usize,
     /// A message that came before the word that the channel is open.
     first: Option<Bytes>,
+    /// There while we lag behind.
+    held: Option<Held>,
 }
 
 /// Events the driver takes in at once before it leaves what follows for the next nudge.
 const CRATE_BATCH: usize = 256;
+/// How long the driver may take to answer a nudge with what it still has.
+const ANSWER: Duration = Duration::from_millis(5);
 
 impl Reader {
     pub(super) fn new(channel: Channel, nudge: Arc<Nudge>) -> Self {
@@ -101,6 +106,7 @@ impl Reader {
             nudge,
             taken: 0,
             first: None,
+            held: None,
         }
     }
 
@@ -158,13 +164,28 @@ impl Reader {
         if self.taken >= CRATE_BATCH {
             self.taken = 0;
             self.nudge.ring();
+            if self.held.is_some() {
+                let rest = tokio::time::timeout(ANSWER, self.channel.inner.poll()).await;
+                if let Ok(event) = rest {
+                    self.taken += 1;
+                    return event;
+                }
+            }
         }
+        self.held = None;
         self.channel.inner.poll().await
+    }
+
+    /// The connection receives nothing more until all that it has received is read: were it let
+    /// go for each message that is read, more would come in each time than goes out.
+    fn hold(&mut self) {
+        let nudge = &self.nudge;
+        self.held.get_or_insert_with(|| nudge.hold());
     }
 }
 
-/// Reads `messages` into the events, waiting for the reader: what waits here closes the SCTP
-/// window, and the other end waits too.
+/// Reads `messages` into the events, waiting for the reader and holding the connection while it
+/// waits: the other end waits too.
 pub(super) async fn pump_messages(
     mut reader: Reader,
     all_open: Arc<Barrier>,
@@ -176,7 +197,15 @@ pub(super) async fn pump_messages(
             return;
         }
         while let Some(message) = reader.next().await {
-            if events.send(RtcEvent::Message(message)).await.is_err() {
+            let sent = match events.try_send(RtcEvent::Message(message)) {
+                Ok(()) => continue,
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    reader.hold();
+                    events.send(event).await
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            };
+            if sent.is_err() {
                 return;
             }
         }
@@ -201,7 +230,7 @@ pub(super) async fn pump_presence(
     report_closed(reader.channel.label, &events).await;
 }
 
-/// Reads `files` into the lane, waiting for its reader.
+/// Reads `files` into the lane, waiting for its reader as [`pump_messages`] does.
 pub(super) async fn pump_files(
     mut reader: Reader,
     all_open: Arc<Barrier>,
@@ -211,7 +240,15 @@ pub(super) async fn pump_files(
     if reader.opened().await {
         all_open.wait().await;
         while let Some(frame) = reader.next().await {
-            if lane.send(frame).await.is_err() {
+            let sent = match lane.try_send(frame) {
+                Ok(()) => continue,
+                Err(mpsc::error::TrySendError::Full(frame)) => {
+                    reader.hold();
+                    lane.send(frame).await
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            };
+            if sent.is_err() {
                 return;
             }
         }
