@@ -98,6 +98,8 @@ pub(super) struct Reader {
 const CRATE_BATCH: usize = 256;
 /// How long the driver may take to answer a nudge with what it still has.
 const ANSWER: Duration = Duration::from_millis(5);
+/// How long one wait for our reader may keep the connection from receiving.
+const LONGEST_HOLD: Duration = Duration::from_millis(200);
 
 impl Reader {
     pub(super) fn new(channel: Channel, nudge: Arc<Nudge>) -> Self {
@@ -176,11 +178,25 @@ impl Reader {
         self.channel.inner.poll().await
     }
 
-    /// The connection receives nothing more until all that it has received is read: were it let
-    /// go for each message that is read, more would come in each time than goes out.
-    fn hold(&mut self) {
+    /// Waits for room. The connection receives nothing more until all that it has received is
+    /// read: were it let go for each message that is read, more would come in each time than goes
+    /// out. But not for long: acknowledgements of what we send wait as well.
+    async fn hand_over<T>(
+        &mut self,
+        queue: &mpsc::Sender<T>,
+        item: T,
+    ) -> Result<(), mpsc::error::SendError<()>> {
         let nudge = &self.nudge;
         self.held.get_or_insert_with(|| nudge.hold());
+        let permit = match tokio::time::timeout(LONGEST_HOLD, queue.reserve()).await {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.held = None;
+                queue.reserve().await
+            }
+        };
+        permit?.send(item);
+        Ok(())
     }
 }
 
@@ -200,8 +216,7 @@ pub(super) async fn pump_messages(
             let sent = match events.try_send(RtcEvent::Message(message)) {
                 Ok(()) => continue,
                 Err(mpsc::error::TrySendError::Full(event)) => {
-                    reader.hold();
-                    events.send(event).await
+                    reader.hand_over(&events, event).await
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
             };
@@ -242,10 +257,7 @@ pub(super) async fn pump_files(
         while let Some(frame) = reader.next().await {
             let sent = match lane.try_send(frame) {
                 Ok(()) => continue,
-                Err(mpsc::error::TrySendError::Full(frame)) => {
-                    reader.hold();
-                    lane.send(frame).await
-                }
+                Err(mpsc::error::TrySendError::Full(frame)) => reader.hand_over(&lane, frame).await,
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
             };
             if sent.is_err() {
