@@ -386,6 +386,9 @@ async fn a_thousand_invented_members_are_mostly_ignored() {
     stage.ada.wait_linked(bob.id()).await;
     let people = people_now(&stage.ada).await;
     assert_eq!(people.len(), 1, "nobody is invented into the room");
+    // Two rooms full: those of Ada and, if he came before it behaved, of Bob.
+    let addressed = stage.middle.seen().addressed.len();
+    assert!(addressed <= 2 * 256, "{addressed} of 1000 were addressed");
     stage.strike(vec![bob]).await;
 }
 
