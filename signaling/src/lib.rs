@@ -20,9 +20,11 @@ pub mod serve;
 
 mod gate;
 mod http;
+mod memory;
 mod outbox;
 mod shared;
 mod socket;
+mod wire;
 
 pub use args::{MainError, ServerArgs, main_with};
 pub use config::Config;

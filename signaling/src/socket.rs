@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use futures::{SinkExt as _, StreamExt as _};
 use kith_protocol::limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -17,17 +16,20 @@ use crate::http::Upgraded;
 use crate::hub::{Input, Violation};
 use crate::outbox::Next;
 use crate::shared::Connection;
+use crate::wire::{self, Wire};
 
 /// Serves an upgraded socket until it ends.
 pub(crate) async fn serve(upgraded: Upgraded, connection: Connection) {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits::SOCKET_READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * limits::MAX_ROOM_MESSAGE)
+        // Control frames only.
+        .max_write_buffer_size(limits::SOCKET_READ_BUFFER)
         .max_message_size(Some(limits::MAX_ROOM_MESSAGE))
         .max_frame_size(Some(limits::MAX_ROOM_MESSAGE));
     let Upgraded { tcp, early, .. } = upgraded;
-    let ws = WebSocketStream::from_partially_read(tcp, early, Role::Server, Some(config)).await;
+    let wire = Wire::new(tcp);
+    let ws = WebSocketStream::from_partially_read(wire, early, Role::Server, Some(config)).await;
     let mut pump = Pump {
         ws,
         connection,
@@ -54,7 +56,7 @@ enum End {
 }
 
 struct Pump {
-    ws: WebSocketStream<TcpStream>,
+    ws: WebSocketStream<Wire>,
     connection: Connection,
     /// Whether the client may still say something.
     reading: bool,
@@ -95,24 +97,31 @@ impl Pump {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let connection = &self.connection;
         while self.reading && !self.close_sent {
-            match self.ws.poll_ready_unpin(cx) {
+            // What was queued before must be out, or a slow reader's messages would wait here
+            // instead of in the outbox, which is bounded.
+            match self.ws.poll_flush_unpin(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Pending => return Poll::Pending,
             }
-            let message = match connection.outbox.next() {
-                Next::Text(text) => Message::Text(text),
-                Next::Ping => Message::Ping(Bytes::new()),
+            let control = match connection.outbox.next() {
+                Next::Text(text) => {
+                    self.ws.get_mut().queue_text(text);
+                    None
+                }
+                Next::Ping => Some(Message::Ping(Bytes::new())),
                 Next::Close(code, why) => {
                     self.close_sent = true;
-                    Message::Close(Some(CloseFrame {
+                    Some(Message::Close(Some(CloseFrame {
                         code: code.into(),
                         reason: why.into(),
-                    }))
+                    })))
                 }
                 Next::Nothing => break,
             };
-            if self.ws.start_send_unpin(message).is_err() {
+            if let Some(control) = control
+                && self.ws.start_send_unpin(control).is_err()
+            {
                 return Poll::Ready(End::Gone);
             }
             if connection.outbox.take_relief() {
@@ -133,6 +142,12 @@ impl Pump {
             return Poll::Pending;
         };
         let conn = self.connection.conn;
+        match &item {
+            Some(Ok(Message::Ping(p) | Message::Pong(p))) => {
+                self.ws.get_mut().read_control(p.len());
+            }
+            _ => self.ws.get_mut().read_one(),
+        }
         let input = match item {
             None => return Poll::Ready(Err(End::Gone)),
             Some(Ok(Message::Text(text))) => Input::Text {
@@ -171,6 +186,7 @@ fn violation(error: &Error) -> Option<Violation> {
     use tokio_tungstenite::tungstenite::error::ProtocolError;
     match error {
         Error::Capacity(_) => Some(Violation::TooLarge),
+        Error::Io(e) if wire::is_too_much(e) => Some(Violation::Fragments),
         Error::Utf8(_) => Some(Violation::NotUtf8),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some(Violation::Framing),
@@ -187,9 +203,12 @@ fn violation(error: &Error) -> Option<Violation> {
 }
 
 /// Ends our side and reads on until the client ends its own. A socket that is closed with unread
-/// bytes is reset, and a reset can overtake the close frame.
-async fn linger(mut tcp: TcpStream) {
+/// bytes is reset, and a reset can overtake the close frame. The shutdown flushes first.
+async fn linger(mut tcp: Wire) {
     let _ = tcp.shutdown().await;
+    tcp.read_one();
     let mut waste = vec![0u8; 4096];
-    while tcp.read(&mut waste).await.is_ok_and(|n| n > 0) {}
+    while tcp.read(&mut waste).await.is_ok_and(|n| n > 0) {
+        tcp.read_one();
+    }
 }

@@ -7,6 +7,8 @@
     reason = "a test picks the one change it waits for"
 )]
 
+pub mod abuse;
+pub mod middle;
 pub mod process;
 pub mod sim;
 

@@ -5,6 +5,7 @@
 //!               └─────────┴→ Waiting   └→ Refused
 //! ```
 
+mod ice;
 mod timing;
 
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub struct Session {
     state: State,
     /// Dials since we were last in the room for a while.
     attempt: u32,
+    /// Whether the server ever let us in. What was a room server that takes our proof will be one
+    /// again: no word of its own then makes us give the room up.
+    proven: bool,
     why: Option<Code>,
 }
 
@@ -59,6 +63,8 @@ enum State {
     Greeting {
         sid: Sid,
         since: Mono,
+        /// Whether we have proven our right to join: once is enough for an honest server.
+        signed: bool,
     },
     Joined {
         sid: Sid,
@@ -107,6 +113,7 @@ impl Session {
             server,
             state: State::Offline,
             attempt: 0,
+            proven: false,
             why: None,
         }
     }
@@ -205,6 +212,7 @@ impl Session {
                         State::Greeting {
                             sid,
                             since: ctx.now.mono,
+                            signed: false,
                         },
                         None,
                     );
@@ -212,7 +220,11 @@ impl Session {
                 None
             }
             SessionNews::Message(message) => self.on_message(sid, message, keys, ctx),
-            SessionNews::Closed(code) => self.lost(code, ctx),
+            SessionNews::Closed(code) => {
+                // What got as far as a WebSocket of ours is a room server, if a broken one.
+                let dialing = matches!(self.state, State::Dialing { .. });
+                self.lost(code, dialing && code.is_final(), ctx)
+            }
         }
     }
 
@@ -242,16 +254,26 @@ impl Session {
         };
         match message {
             ServerMessage::Challenge { nonce } if greeting => {
+                let State::Greeting { signed, .. } = &mut self.state else {
+                    return None;
+                };
+                if std::mem::replace(signed, true) {
+                    return None;
+                }
                 let sig = keys.prove(self.server.authority(), &nonce, &sid);
                 self.effect(ctx, sid, SessionEffect::Send(ClientMessage::Prove { sig }));
                 None
             }
+            // A connection of somebody else: nothing it says would be meant for us.
+            ServerMessage::Joined { you, .. } if greeting && you != sid => {
+                self.lost(Code::NotARoomServer, false, ctx)
+            }
             ServerMessage::Joined {
-                you,
                 members,
                 ice_servers,
                 ..
-            } if greeting && you == sid => {
+            } if greeting => {
+                self.proven = true;
                 let heard = ctx.now.mono;
                 let state = State::Joined {
                     sid,
@@ -259,7 +281,7 @@ impl Session {
                     heard,
                     pinged: None,
                     suspect: None,
-                    ice: ice_servers,
+                    ice: ice::usable(ice_servers),
                 };
                 self.transition(state, None);
                 // The list is the server's word: ourselves or somebody twice is not believed.
@@ -275,23 +297,16 @@ impl Session {
             ServerMessage::MemberLeft { sid: other, why } if joined => {
                 Some(SessionOut::MemberLeft(other, why))
             }
-            ServerMessage::Signal { from, body } if joined => {
+            ServerMessage::Signal { from, body } if joined && from != sid => {
                 Some(SessionOut::Signal(from, body.0))
             }
             ServerMessage::IceServers { ice_servers, .. } => {
                 if let State::Joined { ice, .. } = &mut self.state {
-                    *ice = ice_servers;
+                    *ice = ice::usable(ice_servers);
                 }
                 None
             }
-            ServerMessage::Error { code, .. } if greeting => {
-                self.effect(ctx, sid, SessionEffect::Close);
-                if code.is_final() {
-                    self.transition(State::Refused, Some(code));
-                    return Some(SessionOut::Lost);
-                }
-                self.lost(code, ctx)
-            }
+            ServerMessage::Error { code, .. } if greeting => self.lost(code, code.is_final(), ctx),
             ServerMessage::Error {
                 code,
                 about,
@@ -332,8 +347,13 @@ impl Session {
         );
     }
 
-    fn lost(&mut self, code: Code, ctx: &mut Ctx<'_>) -> Option<SessionOut> {
-        if code.is_final() {
+    /// We are out. `refused`: by something that looks as if it would say so again.
+    fn lost(&mut self, code: Code, refused: bool, ctx: &mut Ctx<'_>) -> Option<SessionOut> {
+        // Also where the connection is gone already, for what is kept of it.
+        if let Some(sid) = self.current_sid() {
+            self.effect(ctx, sid, SessionEffect::Close);
+        }
+        if refused && !self.proven {
             self.transition(State::Refused, Some(code));
             return Some(SessionOut::Lost);
         }

@@ -104,6 +104,8 @@ pub enum Violation {
     NotUtf8,
     /// Frames that RFC 6455 forbids.
     Framing,
+    /// A message in more, or emptier, fragments than anybody needs.
+    Fragments,
 }
 
 /// What the hub wants done. Effects for one connection are in order.

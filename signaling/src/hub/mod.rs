@@ -297,6 +297,7 @@ impl Hub {
             Violation::Binary => (Code::BadMessage, close::UNSUPPORTED, "binary message"),
             Violation::NotUtf8 => (Code::BadMessage, close::NOT_UTF8, "text is not UTF-8"),
             Violation::Framing => (Code::BadMessage, close::PROTOCOL, "forbidden frame"),
+            Violation::Fragments => (Code::BadMessage, close::POLICY, "too many fragments"),
         };
         if what == Violation::TooLarge {
             self.metrics.limited_size += 1;

@@ -81,6 +81,11 @@ fn a_lost_server_is_dialled_again_with_growing_random_delays_and_a_new_sid() {
             "{round}: {delay:?}"
         );
         world.now.mono = at;
+        // What is kept of a connection is let go with it.
+        let effects = world.drain();
+        assert!(
+            matches!(effects[..], [Effect::Session(_, gone, SessionEffect::Close)] if gone == sid)
+        );
         s.on_time(&mut world.ctx());
         let Some(Effect::Session(_, next, SessionEffect::Dial(_))) = world.pop() else {
             panic!()
@@ -248,4 +253,59 @@ fn a_server_that_throws_us_out_at_once_is_not_dialled_in_a_loop() {
         s.deadline().unwrap().at <= world.now.mono + BACKOFF_FIRST,
         "and start over"
     );
+}
+
+#[test]
+fn a_server_that_once_let_us_in_cannot_make_us_give_up() {
+    let mut world = World::new();
+    let (mut s, sid) = joined(&mut world);
+    let closed = SessionNews::Closed(Code::NotARoomServer);
+    s.handle(sid, closed, &keys(), &mut world.ctx());
+    let waiting = (SessionPhase::Waiting, Some(Code::NotARoomServer));
+    assert_eq!(s.phase(), waiting);
+    for code in [Code::BadProof, Code::RoomLocked, Code::UnsupportedVersion] {
+        world.now.mono = s.deadline().unwrap().at;
+        world.drain();
+        s.on_time(&mut world.ctx());
+        let Some(Effect::Session(_, sid, SessionEffect::Dial(_))) = world.pop() else {
+            panic!()
+        };
+        s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
+        let m = SessionNews::Message(ServerMessage::Error {
+            code,
+            message: String::new(),
+            about: None,
+        });
+        s.handle(sid, m, &keys(), &mut world.ctx());
+        assert_eq!(s.phase(), (SessionPhase::Waiting, Some(code)));
+    }
+}
+
+#[test]
+fn a_proof_is_made_once_and_another_sid_than_ours_is_not_ours() {
+    let mut world = World::new();
+    let (mut s, sid) = dialled(&mut world);
+    s.handle(sid, SessionNews::Connected, &keys(), &mut world.ctx());
+    world.drain();
+    for n in 0..100 {
+        let m = SessionNews::Message(ServerMessage::Challenge {
+            nonce: Nonce([n; 32]),
+        });
+        s.handle(sid, m, &keys(), &mut world.ctx());
+    }
+    assert_eq!(world.drain().len(), 1);
+    let m = SessionNews::Message(ServerMessage::Joined {
+        you: Sid([9; 16]),
+        members: vec![],
+        room: RoomInfo {
+            locked: false,
+            capacity: 9,
+        },
+        ice_servers: vec![],
+        ice_ttl: 0,
+        token: String::new(),
+    });
+    let out = s.handle(sid, m, &keys(), &mut world.ctx());
+    assert_eq!(out, Some(SessionOut::Lost));
+    assert_eq!(s.phase().0, SessionPhase::Waiting);
 }

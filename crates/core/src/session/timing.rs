@@ -41,10 +41,8 @@ impl Session {
                 self.dial(ctx);
                 None
             }
-            State::Dialing { sid, .. } | State::Greeting { sid, .. } => {
-                let sid = *sid;
-                self.effect(ctx, sid, SessionEffect::Close);
-                self.lost(Code::ServerUnreachable, ctx)
+            State::Dialing { .. } | State::Greeting { .. } => {
+                self.lost(Code::ServerUnreachable, false, ctx)
             }
             State::Joined {
                 sid,
@@ -54,10 +52,9 @@ impl Session {
                 ..
             } => {
                 let sid = *sid;
-                if now.since(*heard) >= DEAD || suspect.is_some_and(|s| now.since(s.since) >= PROBE)
-                {
-                    self.effect(ctx, sid, SessionEffect::Close);
-                    return self.lost(Code::ServerUnreachable, ctx);
+                let unanswered = suspect.is_some_and(|s| now.since(s.since) >= PROBE);
+                if now.since(*heard) >= DEAD || unanswered {
+                    return self.lost(Code::ServerUnreachable, false, ctx);
                 }
                 *pinged = Some(now);
                 self.effect(
