@@ -20,6 +20,7 @@ pub mod serve;
 
 mod gate;
 mod http;
+mod memory;
 mod outbox;
 mod shared;
 mod socket;

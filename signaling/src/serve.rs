@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, ConfigError};
 use crate::gate::Pass;
 use crate::hub::Input;
+use crate::memory::Memory;
 use crate::shared::Shared;
 use crate::{http, socket};
 
@@ -48,6 +49,7 @@ pub async fn run(
     let shared = Arc::new(Shared::new(config, seed));
     let mut tasks = JoinSet::new();
     let mut accept_from = Instant::now();
+    let mut memory = Memory::default();
     info!("the room server is up");
     loop {
         tokio::select! {
@@ -60,7 +62,11 @@ pub async fn run(
                     accept_from = Instant::now() + ACCEPT_PAUSE;
                 }
             },
-            Some(ended) = tasks.join_next(), if !tasks.is_empty() => note(ended),
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                note(ended);
+                memory.freed();
+            }
+            () = memory.give_back() => {}
             () = tick(&shared) => {}
         }
     }

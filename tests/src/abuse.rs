@@ -1,6 +1,8 @@
 //! Abuse of a room server: the server as a process, bystanders who want to talk all the while,
 //! and clients that write what no library would.
 
+mod attacks;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -19,6 +21,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+pub use attacks::{ATTACKS, Attack, Ends};
+
 /// No single step waits longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 const BYSTANDER: [u8; 4] = [127, 0, 0, 2];
@@ -36,7 +40,7 @@ pub struct Victim {
     /// Where it listens.
     pub addr: SocketAddr,
     child: Child,
-    _stdin: ChildStdin,
+    _stdin: Option<ChildStdin>,
 }
 
 impl Victim {
@@ -47,14 +51,35 @@ impl Victim {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdin = child.stdin.take().unwrap();
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         Victim {
             addr: line.trim().parse().unwrap(),
+            _stdin: child.stdin.take(),
             child,
-            _stdin: stdin,
+        }
+    }
+
+    /// Starts the program that users run, with what it does unless told otherwise.
+    pub fn start_real(program: &str) -> Victim {
+        let mut child = Command::new(program)
+            .args(["--listen", "127.0.0.1:0", "--stun", "", "--log", "info"])
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let addr = log.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, addr) = line.split_once("addr=")?;
+            addr.trim().parse().ok()
+        });
+        // A log that nobody reads would stop its writer.
+        std::thread::spawn(move || log.for_each(drop));
+        Victim {
+            addr: addr.expect("a line that says where it listens"),
+            child,
+            _stdin: None,
         }
     }
 
@@ -302,12 +327,28 @@ impl Bystanders {
         assert!(done.is_ok(), "a bystander was disturbed");
     }
 
-    /// Ends them: how many rounds, and the 99th percentile of the round trips.
-    pub async fn stop(self) -> (usize, Duration) {
+    /// Ends them: how long it took a word to get there and another one back.
+    pub async fn stop(self) -> Delays {
         self.stop.send_replace(true);
         let mut took = within(self.task).await.unwrap();
         took.sort_unstable();
-        (took.len(), took[took.len() * 99 / 100])
+        Delays(took)
+    }
+}
+
+/// All round trips of two bystanders, the quickest first; never none.
+#[derive(Debug, Clone)]
+pub struct Delays(Vec<Duration>);
+
+impl Delays {
+    /// How many there were.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// So many percent of them took no longer.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)]
     }
 }
 

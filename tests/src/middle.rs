@@ -5,6 +5,7 @@
 //! written by hand, so that it can also send what no library would.
 
 mod lies;
+mod talk;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ struct World {
     how: watch::Sender<Option<Treachery>>,
     meddled: watch::Sender<u64>,
     cuts: watch::Sender<u64>,
+    probes: std::sync::atomic::AtomicU64,
     seen: Mutex<Seen>,
     clients: Mutex<BTreeMap<u64, Client>>,
     /// The last body of each connection's signals, for swapping.
@@ -82,6 +84,7 @@ impl Middle {
             how: watch::Sender::new(None),
             meddled: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
+            probes: Default::default(),
             seen: Mutex::default(),
             clients: Mutex::default(),
             last: Mutex::default(),
@@ -138,6 +141,28 @@ impl Middle {
         let done = meddled.wait_for(|_| is(&self.world.seen()));
         let done = tokio::time::timeout(crate::PATIENCE, done).await;
         assert!(done.is_ok(), "waited in vain for {what}: {:?}", self.seen());
+    }
+
+    /// Waits until every client has read what was written to it so far: each is told of somebody
+    /// who comes, and greets them. A client that hangs up instead is waited for until it is back.
+    pub async fn wait_read(&self) {
+        let clients: Vec<Client> = self.world.clients().values().cloned().collect();
+        for client in clients {
+            // Greater than any other, so that it is the client who begins.
+            let n = self
+                .world
+                .probes
+                .fetch_add(1, Ordering::SeqCst)
+                .to_be_bytes();
+            let mut sid = Sid([0xff; 16]);
+            sid.0[8..].copy_from_slice(&n);
+            let joins = self.seen().joins;
+            let caps = vec![];
+            let told = client.say.send(ServerMessage::MemberJoined { sid, caps });
+            let _ = tokio::time::timeout(crate::PATIENCE, told).await;
+            let read = |s: &Seen| s.addressed.contains(&sid) || s.joins > joins;
+            self.wait_seen("a greeting", read).await;
+        }
     }
 
     /// What it has seen and done.

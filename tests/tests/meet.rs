@@ -9,31 +9,59 @@
 use kith_api::{
     Accept, CreateRoom, FetchPhase, Handler as _, JoinRoom, OfferFiles, SendText, ServePhase,
 };
+use kith_protocol::RoomId;
 use kith_tests::{Peer, Server, random_file, sha256};
+
+/// Ada and Bob in a room, linked.
+struct Scene {
+    server: Server,
+    dir: tempfile::TempDir,
+    ada: Peer,
+    bob: Peer,
+    room: RoomId,
+}
+
+impl Scene {
+    async fn start() -> Scene {
+        let server = Server::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let ada = Peer::start(&dir.path().join("ada"), "Ada").await;
+        let bob = Peer::start(&dir.path().join("bob"), "Bob").await;
+        let made = ada
+            .node
+            .create_room(CreateRoom {
+                server: server.url(),
+            })
+            .await
+            .unwrap();
+        let room = made.room;
+        bob.node
+            .join_room(JoinRoom {
+                invite: made.invite,
+            })
+            .await
+            .unwrap();
+        ada.wait_linked(bob.id()).await;
+        bob.wait_linked(ada.id()).await;
+        Scene {
+            server,
+            dir,
+            ada,
+            bob,
+            room,
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_meet_chat_and_hand_over_a_file() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let ada = Peer::start(&dir.path().join("ada"), "Ada").await;
-    let bob = Peer::start(&dir.path().join("bob"), "Bob").await;
-    let made = ada
-        .node
-        .create_room(CreateRoom {
-            server: server.url(),
-        })
-        .await
-        .unwrap();
-    let room = made.room;
-    bob.node
-        .join_room(JoinRoom {
-            invite: made.invite,
-        })
-        .await
-        .unwrap();
-    ada.wait_linked(bob.id()).await;
-    bob.wait_linked(ada.id()).await;
-
+    let Scene {
+        server,
+        dir,
+        ada,
+        bob,
+        room,
+    } = Scene::start().await;
     ada.node
         .send_text(SendText {
             room,
@@ -103,25 +131,13 @@ async fn two_people_meet_chat_and_hand_over_a_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_more_small_files_than_the_window_has_places_arrives() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let ada = Peer::start(&dir.path().join("ada"), "Ada").await;
-    let bob = Peer::start(&dir.path().join("bob"), "Bob").await;
-    let made = ada
-        .node
-        .create_room(CreateRoom {
-            server: server.url(),
-        })
-        .await
-        .unwrap();
-    let room = made.room;
-    bob.node
-        .join_room(JoinRoom {
-            invite: made.invite,
-        })
-        .await
-        .unwrap();
-    ada.wait_linked(bob.id()).await;
+    let Scene {
+        server,
+        dir,
+        ada,
+        bob,
+        room,
+    } = Scene::start().await;
     let folder = dir.path().join("many");
     std::fs::create_dir(&folder).unwrap();
     for n in 0..1500 {

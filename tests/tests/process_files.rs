@@ -49,6 +49,36 @@ impl Scene {
         let args = ["receive", invite, "--into", into.to_str().unwrap(), "--yes"];
         Kith::start(&self.path("bob"), "Bob", &args)
     }
+
+    /// Sends 400 MB and waits until so many bytes are durable at the receiver.
+    fn under_way(&self, durable: u64) -> UnderWay {
+        let file = self.path("big.bin");
+        random_file(&file, 400_000_000);
+        let mut sender = self.send(&[&file], &["--server", &self.url]);
+        let invite = invite_of(&mut sender);
+        let mut receiver = self.receive(&invite);
+        wait_durable(&mut receiver, durable);
+        UnderWay {
+            file,
+            invite,
+            sender,
+            receiver,
+        }
+    }
+
+    /// Asserts that the file is there, whole, and nothing else.
+    fn arrived(&self, file: &Path) {
+        assert_eq!(sha256(&self.path("in/big.bin")), sha256(file));
+        assert_eq!(names(&self.path("in")), ["big.bin"], "nothing is left over");
+    }
+}
+
+/// A large file half-way from Ada to Bob.
+struct UnderWay {
+    file: PathBuf,
+    invite: String,
+    sender: Kith,
+    receiver: Kith,
 }
 
 fn invite_of(sender: &mut Kith) -> String {
@@ -130,12 +160,12 @@ fn files_of_every_size_and_a_folder_arrive_bit_for_bit_with_modes_and_times() {
 #[test]
 fn a_killed_receiver_goes_on_where_it_was() {
     let scene = Scene::new();
-    let file = scene.path("big.bin");
-    random_file(&file, 400_000_000);
-    let mut sender = scene.send(&[&file], &["--server", &scene.url]);
-    let invite = invite_of(&mut sender);
-    let mut receiver = scene.receive(&invite);
-    wait_durable(&mut receiver, 40_000_000);
+    let UnderWay {
+        file,
+        invite,
+        sender,
+        receiver,
+    } = scene.under_way(40_000_000);
     receiver.kill();
     let received = succeed(scene.receive(&invite));
     let sent = succeed(sender);
@@ -152,23 +182,18 @@ fn a_killed_receiver_goes_on_where_it_was() {
         number(summary, "resent") < 120_000_000,
         "only what was in flight: {summary}"
     );
-    assert_eq!(sha256(&scene.path("in/big.bin")), sha256(&file));
-    assert_eq!(
-        names(&scene.path("in")),
-        ["big.bin"],
-        "nothing is left over"
-    );
+    scene.arrived(&file);
 }
 
 #[test]
 fn a_killed_sender_goes_on_where_it_was() {
     let scene = Scene::new();
-    let file = scene.path("big.bin");
-    random_file(&file, 400_000_000);
-    let mut sender = scene.send(&[&file], &["--server", &scene.url]);
-    let invite = invite_of(&mut sender);
-    let mut receiver = scene.receive(&invite);
-    wait_durable(&mut receiver, 40_000_000);
+    let UnderWay {
+        file,
+        invite,
+        sender,
+        receiver,
+    } = scene.under_way(40_000_000);
     sender.kill();
     let sent = succeed(scene.send(&[&file], &["--to", &invite]));
     let received = succeed(receiver);
@@ -181,23 +206,18 @@ fn a_killed_sender_goes_on_where_it_was() {
         again <= 360_000_000,
         "what was durable is not sent again: {summary}"
     );
-    assert_eq!(sha256(&scene.path("in/big.bin")), sha256(&file));
-    assert_eq!(
-        names(&scene.path("in")),
-        ["big.bin"],
-        "nothing is left over"
-    );
+    scene.arrived(&file);
 }
 
 #[test]
 fn a_killed_room_server_does_not_disturb_a_transfer() {
     let scene = Scene::new();
-    let file = scene.path("big.bin");
-    random_file(&file, 400_000_000);
-    let mut sender = scene.send(&[&file], &["--server", &scene.url]);
-    let invite = invite_of(&mut sender);
-    let mut receiver = scene.receive(&invite);
-    wait_durable(&mut receiver, 20_000_000);
+    let UnderWay {
+        file,
+        sender,
+        receiver,
+        ..
+    } = scene.under_way(20_000_000);
     let Scene { dir, server, .. } = scene;
     server.kill();
     let sent = succeed(sender);

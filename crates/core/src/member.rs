@@ -74,6 +74,16 @@ impl Member {
         }
     }
 
+    /// When we last began a handshake, or asked for one.
+    pub fn begun(&self) -> Mono {
+        self.begun
+    }
+
+    /// Whether no try of late came to anything.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed { .. })
+    }
+
     /// A signal body has come.
     pub fn read(&self, body: bytes::Bytes, ctx: &mut Ctx<'_>) {
         self.effect(ctx, SealEffect::Read(body));

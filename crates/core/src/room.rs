@@ -7,6 +7,7 @@
 mod apply;
 mod linking;
 mod sealing;
+mod seats;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,7 @@ pub const RELINK_LAST: Duration = Duration::from_secs(60);
 pub const LINKS_MOST: u32 = 10;
 /// … and another one after each of these.
 pub const LINK_EVERY: Duration = Duration::from_secs(3);
-/// Members of one room, as far as we believe the server.
+/// Members of one room with whom handshakes go on at a time; a room holds fewer.
 pub const MAX_MEMBERS: usize = 255;
 /// People of one room that are remembered until it is left.
 pub const MAX_PEOPLE: usize = 1024;
@@ -56,6 +57,7 @@ pub struct Room {
     open: bool,
     session: Session,
     members: BTreeMap<Sid, Member>,
+    waiting: seats::Waiting,
     people: BTreeMap<PeerId, Person>,
     chat: Chat,
     serves: Serves,
@@ -108,6 +110,7 @@ impl Room {
             me,
             open: false,
             members: BTreeMap::new(),
+            waiting: seats::Waiting::default(),
             people: BTreeMap::new(),
             changes: Changes::default(),
         }
@@ -320,6 +323,7 @@ impl Room {
         self.after_session(before, out, ctx);
         self.chat.on_time(ctx);
         self.members.values_mut().for_each(|m| m.on_time(ctx));
+        self.seat_waiting(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
             let Some(person) = self.people.get_mut(&peer) else {
                 continue;

@@ -71,14 +71,23 @@ enum State {
         since: Mono,
         heard: Mono,
         pinged: Option<Mono>,
-        /// Our addresses changed then, and the server has not been heard since.
-        suspect: Option<Mono>,
+        suspect: Option<Suspect>,
         ice: Vec<IceServer>,
     },
     Waiting {
         until: Mono,
     },
     Refused,
+}
+
+/// Our addresses changed: whether the connection still works is not known.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    /// The first change. The server must answer soon after it.
+    since: Mono,
+    /// When we last asked. Only the answer to that counts: everything else may have been on its way
+    /// before.
+    asked: Mono,
 }
 
 /// What the session tells its room.
@@ -236,7 +245,9 @@ impl Session {
         {
             *heard = ctx.now.mono;
             *pinged = None;
-            *suspect = None;
+            if let ServerMessage::Pong { t } = message {
+                *suspect = suspect.filter(|s| t < s.asked.0);
+            }
             true
         } else {
             false

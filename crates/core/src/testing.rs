@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use kith_protocol::peer::Entry;
+use kith_protocol::ranges::RangeSet;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::effect::Effect;
@@ -55,4 +57,21 @@ pub(crate) fn config() -> Config {
         name: "Ada".into(),
         fp: kith_protocol::ids::Digest([1; 32]),
     }
+}
+
+/// A file of an offer.
+pub(crate) fn entry(path: &str, size: u64) -> Entry {
+    Entry {
+        path: path.into(),
+        size,
+        mode: 0o644,
+        mtime: 0,
+        mtime_ns: 0,
+        dir: false,
+    }
+}
+
+/// Chunks, as `[from, to)` pairs in order.
+pub(crate) fn set(pairs: &[(u64, u64)]) -> RangeSet {
+    RangeSet::from_sorted(pairs.to_vec()).expect("they are in order")
 }

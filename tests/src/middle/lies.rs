@@ -1,13 +1,14 @@
-//! What a room server could try, one name each.
+//! What a room server could try, one name each, and what becomes of messages on their way. What it
+//! says of its own accord is in [`super::talk`].
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_protocol::ids::{Blob, Nonce};
-use kith_protocol::room::{ClientMessage, IceServer, LeftWhy, Member, ServerMessage};
-use kith_protocol::{Code, RoomId, Sid, limits};
+use kith_protocol::ids::Blob;
+use kith_protocol::room::{ClientMessage, IceServer, Member, ServerMessage};
+use kith_protocol::{Code, RoomId, Sid};
 
-use super::wire::{BINARY, CONTINUATION, PING, TEXT, ToClient, header};
+use super::wire::ToClient;
 use super::{Client, World};
 
 /// What the middle does while it is switched on.
@@ -152,10 +153,13 @@ impl Treachery {
 
 /// What becomes of a client's message on its way up.
 pub(super) async fn up(world: &World, number: u64, message: ClientMessage) -> Vec<ClientMessage> {
-    let how = world.how();
-    if how.is_some_and(T::never_reads) {
-        std::future::pending::<()>().await;
+    if matches!(message, ClientMessage::Signal { .. }) {
+        // Not the greeting: without it there would be nobody to write to.
+        let mut switched = world.how.subscribe();
+        let reads = |how: &Option<Treachery>| !how.is_some_and(T::never_reads);
+        let _ = switched.wait_for(reads).await;
     }
+    let how = world.how();
     match (how, &message) {
         (Some(T::Reflect), ClientMessage::Signal { to, body }) => {
             let (from, body) = (*to, body.clone());
@@ -179,6 +183,8 @@ pub(super) async fn up(world: &World, number: u64, message: ClientMessage) -> Ve
                 _ => vec![message],
             }
         }
+        // The real server would close a connection that greets so many.
+        (Some(T::Comings), ClientMessage::Signal { .. }) => Vec::new(),
         // What was signed is not what the real server asked.
         (Some(T::Challenges), ClientMessage::Prove { .. }) => Vec::new(),
         _ => vec![message],
@@ -188,11 +194,11 @@ pub(super) async fn up(world: &World, number: u64, message: ClientMessage) -> Ve
 /// What lies to one client.
 pub(super) struct Liar {
     number: u64,
-    world: Arc<World>,
+    pub(super) world: Arc<World>,
     joined: bool,
     first: Option<Blob>,
     held: Option<ServerMessage>,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Liar {
@@ -253,11 +259,11 @@ impl Liar {
         }
     }
 
-    fn lied(&self) {
+    pub(super) fn lied(&self) {
         self.world.lied();
     }
 
-    fn me(&self) -> Option<Client> {
+    pub(super) fn me(&self) -> Option<Client> {
         self.world.clients().get(&self.number).cloned()
     }
 
@@ -351,125 +357,13 @@ impl Liar {
         self.lied();
         vec![message]
     }
-
-    /// What it says of its own accord. `None`: the client hung up.
-    async fn talk(&mut self, how: Treachery, out: &mut ToClient) -> Option<()> {
-        match how {
-            T::CrossRooms => {
-                let others: Vec<Client> = self.world.clients().values().cloned().collect();
-                let me = self.me()?;
-                for c in others.iter().filter(|c| c.room != me.room) {
-                    let came = |sid| ServerMessage::MemberJoined { sid, caps: vec![] };
-                    out.say(&came(c.sid)).await?;
-                    let _ = c.say.send(came(me.sid)).await;
-                }
-                Some(())
-            }
-            T::Invent => {
-                for step in 0..20u8 {
-                    let sid = random_sid();
-                    out.say(&ServerMessage::MemberJoined { sid, caps: vec![] })
-                        .await?;
-                    // Shaped as a handshake message or a sealed one.
-                    let mut body = random::<96>().to_vec();
-                    body[0] = step % 4;
-                    body[1] = step % 5;
-                    let body = body.into();
-                    out.say(&ServerMessage::Signal { from: sid, body }).await?;
-                    self.lied();
-                }
-                Some(())
-            }
-            T::Challenges => {
-                for _ in 0..10_000 {
-                    let nonce = Nonce(random());
-                    out.say(&ServerMessage::Challenge { nonce }).await?;
-                }
-                self.lied();
-                Some(())
-            }
-            T::LeftLies => {
-                let me = self.me()?;
-                let others: Vec<Client> = self.world.clients().values().cloned().collect();
-                for why in [LeftWhy::Left, LeftWhy::Closed, LeftWhy::Refused] {
-                    for c in others.iter().filter(|c| c.sid != me.sid) {
-                        let sid = c.sid;
-                        out.say(&ServerMessage::MemberLeft { sid, why }).await?;
-                    }
-                    let sid = me.sid;
-                    out.say(&ServerMessage::MemberLeft { sid, why }).await?;
-                    self.lied();
-                }
-                Some(())
-            }
-            T::Errors => {
-                for code in Code::ALL {
-                    out.say(&error(*code)).await?;
-                    self.lied();
-                }
-                out.say(&ServerMessage::Restarting { after_ms: 1 }).await
-            }
-            T::Comings | T::Deaf => {
-                while self.world.how() == Some(how) {
-                    let sid = random_sid();
-                    out.say(&ServerMessage::MemberJoined { sid, caps: vec![] })
-                        .await?;
-                    if self.count.is_multiple_of(2) {
-                        let why = LeftWhy::Left;
-                        out.say(&ServerMessage::MemberLeft { sid, why }).await?;
-                    }
-                    self.count += 1;
-                    self.lied();
-                }
-                Some(())
-            }
-            _ => self.frames(how, out).await,
-        }
-    }
-
-    async fn frames(&mut self, how: Treachery, out: &mut ToClient) -> Option<()> {
-        let mebibyte = vec![b'x'; 1 << 20];
-        self.lied();
-        match how {
-            T::NotJson => out.text(b"<html>502</html>").await,
-            T::Nested => out.text(&[b'['; 60_000]).await,
-            T::Binary => out.frame(BINARY, true, b"\0\x01\x02").await,
-            T::NotUtf8 => out.text(b"\xff\xfe").await,
-            T::Reserved => out.frame(0x70 | TEXT, true, b"{}").await,
-            T::Oversize => out.text(&mebibyte).await,
-            T::HugeHeader => out.raw(&header(TEXT, true, 1 << 62)).await,
-            T::EndlessText | T::EndlessEmpty | T::Pings => {
-                let (opcode, piece): (u8, &[u8]) = match how {
-                    T::EndlessText => (CONTINUATION, &[b' '; 100]),
-                    T::Pings => (PING, &[b'p'; 125]),
-                    _ => (CONTINUATION, b""),
-                };
-                if how != T::Pings {
-                    out.frame(TEXT, false, b"{").await?;
-                }
-                // Many at a time, or the writing itself would be the limit.
-                let piece = [
-                    header(opcode, how == T::Pings, piece.len() as u64),
-                    piece.into(),
-                ]
-                .concat()
-                .repeat(500);
-                while self.world.how() == Some(how) {
-                    out.raw(&piece).await?;
-                    self.lied();
-                }
-                Some(())
-            }
-            _ => Some(()),
-        }
-    }
 }
 
 fn member(sid: Sid) -> Member {
     Member { sid, caps: vec![] }
 }
 
-fn error(code: Code) -> ServerMessage {
+pub(super) fn error(code: Code) -> ServerMessage {
     ServerMessage::Error {
         code,
         message: "\u{1b}[31mthis is not so".into(),
@@ -493,14 +387,12 @@ fn junk_ice(n: usize) -> IceServer {
     }
 }
 
-fn random_sid() -> Sid {
+pub(super) fn random_sid() -> Sid {
     Sid(random())
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).unwrap();
     bytes
 }
-
-const _: () = assert!(limits::MAX_ROOM_MESSAGE >= 60_000, "nesting fits a message");

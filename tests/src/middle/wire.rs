@@ -71,6 +71,8 @@ pub(super) fn header(opcode: u8, last: bool, len: u64) -> Vec<u8> {
 /// The WebSocket handshake of a server (RFC 6455 section 4.2), with good clients only.
 pub(super) async fn accept(mut tcp: TcpStream) -> Option<(FromClient, ToClient)> {
     let _ = tcp.set_nodelay(true);
+    // Little is under way, so what was said is soon heard.
+    let _ = socket2::SockRef::from(&tcp).set_send_buffer_size(32 * 1024);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(tcp.read_u8().await.ok()?);

@@ -3,7 +3,7 @@ mod manifests;
 use super::*;
 use crate::input::FetchNews;
 use crate::record::Put;
-use crate::testing::World;
+use crate::testing::{World, entry, set};
 use kith_api::FetchPhase;
 use kith_api::OfferView;
 
@@ -17,21 +17,6 @@ const KEY: FetchKey = FetchKey {
     offer: ID,
 };
 const CHUNK: u64 = limits::CHUNK as u64;
-
-fn entry(path: &str, size: u64) -> Entry {
-    Entry {
-        path: path.into(),
-        size,
-        mode: 0o644,
-        mtime: 0,
-        mtime_ns: 0,
-        dir: false,
-    }
-}
-
-fn set(ranges: &[(u64, u64)]) -> RangeSet {
-    RangeSet::from_sorted(ranges.to_vec()).unwrap()
-}
 
 fn manifest() -> Vec<Entry> {
     vec![entry("a", 10 * CHUNK), entry("b", 1)]

@@ -9,7 +9,7 @@ use kith_protocol::room::LeftWhy;
 use kith_protocol::sealed::{Hello, SealedBody};
 use kith_protocol::{Code, PeerId, Sid};
 
-use super::{MAX_MEMBERS, MAX_PEOPLE, Person, Room};
+use super::{MAX_PEOPLE, Person, Room};
 use crate::effect::Effect;
 use crate::engine::{Ctx, fallback_name};
 use crate::link::Link;
@@ -27,14 +27,15 @@ impl Room {
         self.changes.room |= before != self.session.phase();
         match out {
             None => {}
-            Some(SessionOut::Joined(others)) => {
-                others.into_iter().for_each(|sid| self.meet(sid, ctx));
-            }
+            Some(SessionOut::Joined(others)) => self.meet_all(others, ctx),
             Some(SessionOut::MemberJoined(sid)) => self.meet(sid, ctx),
             Some(SessionOut::MemberLeft(sid, why)) => self.part(sid, why, ctx),
             Some(SessionOut::Signal(from, body)) => {
                 // Only members we know of: what somebody said before leaving may come after, and
                 // must not bring back a member who would never answer.
+                if self.waiting.remove(from) {
+                    self.meet(from, ctx);
+                }
                 if let Some(member) = self.members.get(&from) {
                     member.read(body, ctx);
                 }
@@ -43,30 +44,13 @@ impl Room {
         }
     }
 
-    pub(super) fn meet(&mut self, sid: Sid, ctx: &mut Ctx<'_>) {
-        let Some(me) = self.session.joined_sid() else {
-            return;
-        };
-        if self.members.contains_key(&sid) {
-            return;
-        }
-        // More members than a room may hold is the server's lie. It must not cost us memory, nor
-        // keep those out who come later: who has proven nothing makes way.
-        if self.members.len() >= MAX_MEMBERS {
-            let unproven = self.members.iter().find(|(_, m)| m.peer().is_none());
-            let Some(sid) = unproven.map(|(sid, _)| *sid) else {
-                return;
-            };
-            self.part(sid, LeftWhy::Unknown, ctx);
-        }
-        self.members.insert(sid, Member::new(self.id, me, sid, ctx));
-    }
-
     pub(super) fn part(&mut self, sid: Sid, why: LeftWhy, ctx: &mut Ctx<'_>) {
+        self.waiting.remove(sid);
         let Some(member) = self.members.remove(&sid) else {
             return;
         };
         member.close(ctx);
+        self.seat_waiting(ctx);
         // Not by the member's seal: it may just be shaking hands anew.
         let person = self.people.iter_mut().find(|(_, p)| p.member == Some(sid));
         let Some((peer, person)) = person.map(|(id, p)| (*id, p)) else {
@@ -82,6 +66,7 @@ impl Room {
     }
 
     pub(super) fn close_members(&mut self, ctx: &mut Ctx<'_>) {
+        self.waiting.clear();
         for member in std::mem::take(&mut self.members).into_values() {
             member.close(ctx);
         }

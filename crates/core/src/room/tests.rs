@@ -18,7 +18,7 @@ use crate::time::Now;
 const LARGE: Sid = Sid([0xff; 16]);
 const SMALL: Sid = Sid([0; 16]);
 
-/// An engine in a room, with nobody else.
+/// An engine in a room.
 struct Us {
     engine: Engine,
     now: Now,
@@ -27,7 +27,13 @@ struct Us {
 }
 
 impl Us {
+    /// With nobody else.
     fn new() -> Self {
+        Us::among(&[]).0
+    }
+
+    /// With those whom the server lists, and what we do about them.
+    fn among(others: &[Sid]) -> (Self, Vec<Effect>) {
         let invite = Invite::new(
             ServerAddr::parse("127.0.0.1").unwrap(),
             [1; 32],
@@ -53,9 +59,13 @@ impl Us {
         us.server(ServerMessage::Challenge {
             nonce: Nonce([2; 32]),
         });
-        us.server(ServerMessage::Joined {
+        let member = |sid: &Sid| Member {
+            sid: *sid,
+            caps: vec![],
+        };
+        let effects = us.server(ServerMessage::Joined {
             you: us.sid,
-            members: Vec::<Member>::new(),
+            members: others.iter().map(member).collect(),
             room: RoomInfo {
                 locked: false,
                 capacity: 9,
@@ -64,7 +74,7 @@ impl Us {
             ice_ttl: 0,
             token: String::new(),
         });
-        us
+        (us, effects)
     }
 
     fn input(&mut self, input: Input) -> Vec<Effect> {
@@ -282,4 +292,104 @@ fn only_the_member_that_a_person_is_now_may_speak_for_it() {
         "the ghost takes nothing with it"
     );
     assert!(us.say(Sid([9; 16]), offer(3)).is_empty(), "who is that?");
+}
+
+/// So many sids that nobody has.
+fn invented(n: u16) -> Vec<Sid> {
+    let sid = |n: u16| {
+        let mut sid = [7; 16];
+        sid[..2].copy_from_slice(&n.to_be_bytes());
+        Sid(sid)
+    };
+    (1..=n).map(sid).collect()
+}
+
+/// Those with whom a handshake is opened.
+fn greeted(effects: &[Effect]) -> Vec<Sid> {
+    let of = |e: &Effect| match e {
+        Effect::Seal {
+            them,
+            effect: SealEffect::Open,
+            ..
+        } => Some(*them),
+        _ => None,
+    };
+    effects.iter().filter_map(of).collect()
+}
+
+fn left_alone(us: &Us, effects: &[Effect]) -> usize {
+    let closed = |e: &&Effect| {
+        matches!(
+            e,
+            Effect::Seal {
+                effect: SealEffect::Close,
+                ..
+            }
+        )
+    };
+    assert_eq!(us.people().len(), 0, "nobody is invented into the room");
+    effects.iter().filter(closed).count()
+}
+
+#[test]
+fn whoever_speaks_is_heard_wherever_it_stands_among_a_thousand_invented() {
+    let mut all = invented(1_000);
+    all.extend([SMALL, LARGE]);
+    for real in [SMALL, LARGE] {
+        let (mut us, effects) = Us::among(&all);
+        assert_eq!(greeted(&effects).len(), MAX_MEMBERS);
+        let seated = greeted(&effects).contains(&real);
+        let body = kith_protocol::ids::Blob(vec![1].into());
+        let heard = us.server(ServerMessage::Signal { from: real, body });
+        assert_eq!(greeted(&heard), if seated { vec![] } else { vec![real] });
+        assert_eq!(left_alone(&us, &heard), usize::from(!seated));
+        let reads = |e: &Effect| matches!(e, Effect::Seal { them, effect: SealEffect::Read(_), .. } if *them == real);
+        assert!(heard.iter().any(reads));
+    }
+}
+
+#[test]
+fn whoever_waits_gets_a_turn_though_nobody_speaks() {
+    let all = invented(1_000);
+    let (mut us, effects) = Us::among(&all);
+    let mut turns: BTreeSet<Sid> = greeted(&effects).into_iter().collect();
+    let mut open = turns.len();
+    while turns.len() < all.len() {
+        us.now.mono = us.engine.deadline().unwrap().at;
+        assert!(
+            us.now.mono < Mono(0) + Duration::from_secs(200),
+            "{}",
+            turns.len()
+        );
+        let mut effects = us.server(ServerMessage::Pong { t: 0 });
+        effects.extend(us.input(Input::Timeout));
+        open += greeted(&effects).len();
+        open -= left_alone(&us, &effects);
+        assert!(open <= MAX_MEMBERS);
+        turns.extend(greeted(&effects));
+    }
+}
+
+#[test]
+fn a_crowd_at_the_door_takes_no_seat_from_who_has_proven_something() {
+    let mut us = Us::new();
+    us.meet(LARGE, bob(), "Bob");
+    // Not even while it shakes hands anew.
+    us.seal(LARGE, SealNews::Broken);
+    for sid in invented(5_000) {
+        let came = us.server(ServerMessage::MemberJoined { sid, caps: vec![] });
+        assert_eq!(greeted(&came), [sid], "a newcomer is met");
+        let gone = |e: &Effect| {
+            matches!(
+                e,
+                Effect::Seal {
+                    them: LARGE,
+                    effect: SealEffect::Close,
+                    ..
+                }
+            )
+        };
+        assert!(!came.iter().any(gone));
+    }
+    assert_eq!(us.people().len(), 1);
 }

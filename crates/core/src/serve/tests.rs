@@ -1,7 +1,7 @@
 use super::*;
 use crate::input::NewOffer;
 use crate::input::ServeNews;
-use crate::testing::World;
+use crate::testing::{World, entry, set};
 use kith_api::FetchPhase;
 use kith_api::OfferView;
 use kith_api::ServePhase;
@@ -11,21 +11,6 @@ const ME: PeerId = PeerId([2; 16]);
 const BOB: PeerId = PeerId([3; 16]);
 const LINK: LinkId = LinkId([4; 8]);
 const CHUNK: u64 = limits::CHUNK as u64;
-
-fn entry(path: &str, size: u64) -> Entry {
-    Entry {
-        path: path.into(),
-        size,
-        mode: 0o644,
-        mtime: 0,
-        mtime_ns: 0,
-        dir: false,
-    }
-}
-
-fn set(ranges: &[(u64, u64)]) -> RangeSet {
-    RangeSet::from_sorted(ranges.to_vec()).unwrap()
-}
 
 /// One offer of a file of ten chunks, one of one byte and a folder.
 struct Sender {

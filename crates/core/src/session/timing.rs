@@ -5,6 +5,7 @@ use kith_protocol::room::ClientMessage;
 
 use super::{
     BACKOFF_FLOOR, DEAD, DIAL_TIMEOUT, GREET_TIMEOUT, PROBE, QUIET, Session, SessionOut, State,
+    Suspect,
 };
 use crate::effect::SessionEffect;
 use crate::engine::Ctx;
@@ -18,7 +19,8 @@ impl Session {
         match &mut self.state {
             State::Joined { sid, suspect, .. } => {
                 let sid = *sid;
-                suspect.get_or_insert(now);
+                let since = suspect.map_or(now, |s| s.since);
+                *suspect = Some(Suspect { since, asked: now });
                 let ping = ClientMessage::Ping { t: now.0 };
                 self.effect(ctx, sid, SessionEffect::Send(ping));
             }
@@ -50,7 +52,8 @@ impl Session {
                 ..
             } => {
                 let sid = *sid;
-                if now.since(*heard) >= DEAD || suspect.is_some_and(|s| now.since(s) >= PROBE) {
+                let unanswered = suspect.is_some_and(|s| now.since(s.since) >= PROBE);
+                if now.since(*heard) >= DEAD || unanswered {
                     return self.lost(Code::ServerUnreachable, false, ctx);
                 }
                 *pinged = Some(now);
@@ -77,9 +80,10 @@ impl Session {
                 why: "greet",
             }),
             State::Joined {
-                suspect: Some(at), ..
+                suspect: Some(suspect),
+                ..
             } => Some(Deadline {
-                at: *at + PROBE,
+                at: suspect.since + PROBE,
                 why: "server silent after a change of address",
             }),
             State::Joined { heard, pinged, .. } => Some(match pinged {
