@@ -27,9 +27,9 @@ pub const WINDOW: u64 = 64;
 pub const TAIL: usize = 256;
 /// Entries of ours that may wait for the store; more are refused.
 pub const QUEUE: u64 = 1024;
-/// Entries of a peer's that may wait for the store; more are dropped and asked for again. It has
-/// no more than [`WINDOW`] on the way, unless it has lost count.
-pub const PEER_QUEUE: u64 = 2 * WINDOW;
+/// Entries of a peer's that may wait for the store; more are dropped and asked for again. An
+/// honest one has no more than [`WINDOW`] that we have not acknowledged.
+pub const PEER_QUEUE: u64 = WINDOW;
 /// What could not be stored of a peer's log is tried again after this, doubled each time …
 pub const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// … up to this.

@@ -7,22 +7,19 @@
 /// elsewhere than on Linux with glibc it does nothing.
 pub fn settle() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (what, value) in [
-        // One arena: what a thread frees, another uses. Small blocks have a cache per thread still.
-        (libc::M_ARENA_MAX, 1),
-        // Both are otherwise raised by each large block that is freed, up to 32 MiB and twice that.
-        (libc::M_MMAP_THRESHOLD, 128 * 1024),
-        (libc::M_TRIM_THRESHOLD, 1024 * 1024),
-    ] {
+    {
+        // One arena: what a thread frees, another uses. Small blocks have a cache per thread
+        // still. The thresholds for large blocks stay the allocator's own: set low, they cost a
+        // transfer a fifth of its rate.
         // SAFETY: `mallopt` takes two integers and touches nothing but the allocator's settings.
         // It may be called at any time; that it is told so early is for effect, not for safety.
         #[allow(
             unsafe_code,
             reason = "there is no safe way to the allocator's settings"
         )]
-        let taken = unsafe { libc::mallopt(what, value) };
+        let taken = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
         if taken == 0 {
-            tracing::debug!(what, value, "the allocator refuses a setting");
+            tracing::debug!("the allocator refuses to keep to one arena");
         }
     }
 }

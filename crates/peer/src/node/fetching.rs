@@ -27,7 +27,7 @@ use super::tasks::Tasks;
 use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, Sha256State};
 
 /// Written bytes after which a checkpoint is taken …
-const CHECKPOINT_BYTES: u64 = 8 * 1024 * 1024;
+const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 /// … or after this long.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// Received bytes are reported in steps of this.

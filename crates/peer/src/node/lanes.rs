@@ -21,7 +21,7 @@ use crate::rtc::Lane;
 
 /// Chunk payloads that a sender may have on the way before the receiver says they are durable,
 /// in units of [`limits::CHUNK`]. Wide enough that a disk's sync does not stop the sender.
-pub(crate) const WINDOW: usize = 512;
+pub(crate) const WINDOW: usize = 192;
 
 /// As many chunks wait in memory for a fetch's disk: all that the other side may send unasked, so
 /// that a slow disk never makes the lane, and with it the messages, wait.
