@@ -1,17 +1,17 @@
 //! The sending half of a data channel, and the task that reads it.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
 use tokio::sync::{Barrier, mpsc};
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::peer_connection::PeerConnection;
 
 use super::error::RtcError;
 use super::event::{ChannelLabel, RtcEvent};
-use super::nudge::{Held, Nudge};
+use super::nudge::Nudge;
 use super::tuning::{MAX_MESSAGE_BYTES, PRESENCE_QUEUE_BYTES};
 
 /// One of the three negotiated channels.
@@ -86,29 +86,25 @@ impl Channel {
 pub(super) struct Reader {
     channel: Channel,
     nudge: Arc<Nudge>,
-    /// Events taken since the driver was last nudged.
-    taken: usize,
     /// A message that came before the word that the channel is open.
     first: Option<Bytes>,
-    /// There while we lag behind.
-    held: Option<Held>,
 }
 
-/// Events the driver takes in at once before it leaves what follows for the next nudge.
-const CRATE_BATCH: usize = 256;
-/// How long the driver may take to answer a nudge with what it still has.
-const ANSWER: Duration = Duration::from_millis(5);
-/// How long one wait for our reader may keep the connection from receiving.
-const LONGEST_HOLD: Duration = Duration::from_millis(200);
+/// How long one wait for our reader may keep the connection from receiving anything at all.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.nudge.away(self.channel.label);
+    }
+}
 
 impl Reader {
     pub(super) fn new(channel: Channel, nudge: Arc<Nudge>) -> Self {
         Self {
             channel,
             nudge,
-            taken: 0,
             first: None,
-            held: None,
         }
     }
 
@@ -158,57 +154,61 @@ impl Reader {
         None
     }
 
+    /// The next event, and word to the driver's gate of what was taken or not found.
     async fn next_event(&mut self) -> Option<DataChannelEvent> {
-        if let Some(event) = self.channel.inner.poll().now_or_never() {
-            self.taken += 1;
-            return event;
-        }
-        if self.taken >= CRATE_BATCH {
-            self.taken = 0;
-            self.nudge.ring();
-            if self.held.is_some() {
-                let rest = tokio::time::timeout(ANSWER, self.channel.inner.poll()).await;
-                if let Ok(event) = rest {
-                    self.taken += 1;
-                    return event;
-                }
+        let label = self.channel.label;
+        let event = loop {
+            let (round, look_again) = self.nudge.round();
+            let mut event = self.channel.inner.poll();
+            if let Poll::Ready(event) = futures::poll!(&mut event) {
+                break event;
             }
-        }
-        self.held = None;
-        self.channel.inner.poll().await
+            self.nudge.idle(label, round);
+            tokio::select! {
+                event = event => break event,
+                () = look_again => {}
+            }
+        };
+        let bytes = match &event {
+            Some(DataChannelEvent::OnMessage(message)) => message.data.len(),
+            Some(_) | None => 0,
+        };
+        self.nudge.took(label, bytes);
+        event
     }
 
-    /// Waits for room. The connection receives nothing more until all that it has received is
-    /// read: were it let go for each message that is read, more would come in each time than goes
-    /// out. But not for long: acknowledgements of what we send wait as well.
+    /// Waits for all channels to open. Meanwhile nobody waits for this one.
+    async fn all_open(&self, barrier: &Barrier) {
+        self.nudge.away(self.channel.label);
+        barrier.wait().await;
+    }
+
+    /// Waits for room. What the driver may unpack meanwhile is bounded; but acknowledgements of
+    /// what we send wait as well, and a little is let through from time to time.
     async fn hand_over<T>(
-        &mut self,
+        &self,
         queue: &mpsc::Sender<T>,
         item: T,
     ) -> Result<(), mpsc::error::SendError<()>> {
-        let nudge = &self.nudge;
-        self.held.get_or_insert_with(|| nudge.hold());
-        let permit = match tokio::time::timeout(LONGEST_HOLD, queue.reserve()).await {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.held = None;
-                queue.reserve().await
+        let permit = loop {
+            match tokio::time::timeout(LONGEST_WAIT, queue.reserve()).await {
+                Ok(permit) => break permit?,
+                Err(_) => self.nudge.relent(),
             }
         };
-        permit?.send(item);
+        permit.send(item);
         Ok(())
     }
 }
 
-/// Reads `messages` into the events, waiting for the reader and holding the connection while it
-/// waits: the other end waits too.
+/// Reads `messages` into the events, waiting for the reader: the other end waits too.
 pub(super) async fn pump_messages(
     mut reader: Reader,
     all_open: Arc<Barrier>,
     events: mpsc::Sender<RtcEvent>,
 ) {
     if reader.opened().await {
-        all_open.wait().await;
+        reader.all_open(&all_open).await;
         if events.send(RtcEvent::ChannelsOpen).await.is_err() {
             return;
         }
@@ -225,7 +225,9 @@ pub(super) async fn pump_messages(
             }
         }
     }
-    report_closed(reader.channel.label, &events).await;
+    let label = reader.channel.label;
+    drop(reader);
+    report_closed(label, &events).await;
 }
 
 /// Reads `presence` into the events, dropping what does not fit: a newer beat follows.
@@ -235,14 +237,16 @@ pub(super) async fn pump_presence(
     events: mpsc::Sender<RtcEvent>,
 ) {
     if reader.opened().await {
-        all_open.wait().await;
+        reader.all_open(&all_open).await;
         while let Some(beat) = reader.next().await {
             if events.try_send(RtcEvent::Presence(beat)).is_err() {
                 tracing::trace!("presence beat dropped");
             }
         }
     }
-    report_closed(reader.channel.label, &events).await;
+    let label = reader.channel.label;
+    drop(reader);
+    report_closed(label, &events).await;
 }
 
 /// Reads `files` into the lane, waiting for its reader as [`pump_messages`] does.
@@ -253,7 +257,7 @@ pub(super) async fn pump_files(
     events: mpsc::Sender<RtcEvent>,
 ) {
     if reader.opened().await {
-        all_open.wait().await;
+        reader.all_open(&all_open).await;
         while let Some(frame) = reader.next().await {
             let sent = match lane.try_send(frame) {
                 Ok(()) => continue,
@@ -266,7 +270,9 @@ pub(super) async fn pump_files(
         }
     }
     drop(lane);
-    report_closed(reader.channel.label, &events).await;
+    let label = reader.channel.label;
+    drop(reader);
+    report_closed(label, &events).await;
 }
 
 async fn report_closed(label: ChannelLabel, events: &mpsc::Sender<RtcEvent>) {

@@ -1,4 +1,4 @@
-//! Ways to make a connection's driver look at its queues, or wait.
+//! The sockets of a connection, with a bell and a gate.
 //!
 //! The driver takes in at most a batch of 256 messages at once and leaves the rest where it is.
 //! It resumes only when a datagram arrives; when the sender has nothing more to send, that is
@@ -6,20 +6,22 @@
 //! STUN binding indication, which asks for no answer and changes nothing (RFC 8445 section 11),
 //! and after which the driver looks at everything else.
 //!
-//! Waiting is for the flood of small messages. The crate bounds what has been received and not
-//! read by the bytes of the SCTP window; but a message of twenty bytes costs it a thousand, so a
-//! full window would be a hundred megabytes. While somebody [holds](Nudge::hold) a connection, its
-//! sockets yield nothing, and what comes stays with the kernel, whose buffer is no smaller than
-//! the window. So that somebody may notice in time, they pause after each [`BURST`].
+//! How much the sockets yield is for the [`Gate`] to say. Besides, they pause after each
+//! [`BURST`], so that the readers hear of it.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
+
+use super::event::ChannelLabel;
+use super::gate::{Gate, Then};
 
 /// A binding indication without attributes: type, length, magic cookie, transaction (RFC 8489
 /// section 5).
@@ -31,51 +33,60 @@ const INDICATION: [u8; 20] = [
 /// take megabytes otherwise; 64 KiB are what the kernel hands over at once.
 const BURST: usize = 128 * 1024;
 
-/// Nudges the driver of one connection, through the socket it bound last, or holds it.
+/// Nudges the driver of one connection, and keeps it from getting far ahead of the readers.
 #[derive(Debug, Default)]
 pub(super) struct Nudge {
-    /// Those of the connection's sockets, the latest last. Locked for moments only, never across
-    /// a wait.
+    /// Those of the connection's sockets. This lock and the other are held for moments only,
+    /// never across a wait, nor one within the other.
     bells: Mutex<Vec<Weak<Bell>>>,
-    /// How many hold the connection.
-    held: AtomicUsize,
-}
-
-/// While it is there, the connection receives nothing.
-pub(super) struct Held(Arc<Nudge>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.0.held.fetch_sub(1, Ordering::AcqRel) == 1 {
-            for bell in self.0.bells().iter().filter_map(Weak::upgrade) {
-                bell.reader.wake();
-            }
-        }
-    }
+    gate: Mutex<Gate>,
+    /// Has the readers look again.
+    look: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Bell {
     rung: AtomicBool,
-    reader: AtomicWaker,
+    driver: AtomicWaker,
     /// Bytes since the last pause.
     burst: AtomicUsize,
+    /// How often the socket was asked in vain since it last yielded something, up to 2.
+    ///
+    /// Having got something, the driver asks once more at once and goes round after that; the
+    /// second time it has been round.
+    refused: AtomicU8,
 }
 
 impl Nudge {
-    /// Makes the driver look, soon.
-    pub(super) fn ring(&self) {
-        let latest = self.bells().iter().rev().find_map(Weak::upgrade);
-        if let Some(bell) = latest {
-            bell.rung.store(true, Ordering::Release);
-            bell.reader.wake();
-        }
+    /// The round in which a reader is about to look, and the call to look again.
+    pub(super) fn round(&self) -> (u64, Notified<'_>) {
+        // In this order: a call for a later round is then not missed.
+        let look = self.look.notified();
+        (self.gate().round(), look)
     }
 
-    /// Keeps the connection from receiving. Only for waits that end without its help.
-    pub(super) fn hold(self: &Arc<Self>) -> Held {
-        self.held.fetch_add(1, Ordering::AcqRel);
-        Held(Arc::clone(self))
+    /// A reader took a message of this many bytes.
+    pub(super) fn took(&self, who: ChannelLabel, bytes: usize) {
+        let then = self.gate().took(who, bytes);
+        self.carry_out(then);
+    }
+
+    /// A reader looked in this round and found nothing.
+    pub(super) fn idle(&self, who: ChannelLabel, round: u64) {
+        let then = self.gate().idle(who, round);
+        self.carry_out(then);
+    }
+
+    /// A reader does not read for now, or no more.
+    pub(super) fn away(&self, who: ChannelLabel) {
+        let then = self.gate().away(who);
+        self.carry_out(then);
+    }
+
+    /// Lets a little through, as a reader has waited for long.
+    pub(super) fn relent(&self) {
+        let then = self.gate().relent();
+        self.carry_out(then);
     }
 
     /// Puts a bell on `socket`.
@@ -94,8 +105,27 @@ impl Nudge {
         })
     }
 
+    fn carry_out(&self, then: Then) {
+        let ring = match then {
+            Then::Nothing => return,
+            Then::Ring => true,
+            Then::Wake => false,
+        };
+        // All of them: the driver may have given up one.
+        for bell in self.bells().iter().filter_map(Weak::upgrade) {
+            if ring {
+                bell.rung.store(true, Ordering::Release);
+            }
+            bell.driver.wake();
+        }
+    }
+
     fn bells(&self) -> MutexGuard<'_, Vec<Weak<Bell>>> {
         self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,6 +134,21 @@ struct BelledSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     bell: Arc<Bell>,
     nudge: Arc<Nudge>,
+}
+
+impl BelledSocket {
+    /// Nothing to be had while the gate is closed.
+    fn refuse(&self, cx: &Context<'_>) {
+        let refused = self.bell.refused.load(Ordering::Relaxed);
+        if refused < 2 {
+            self.bell.refused.store(refused + 1, Ordering::Relaxed);
+        }
+        if refused == 0 {
+            cx.waker().wake_by_ref();
+        } else if self.nudge.gate().been_round() {
+            self.nudge.look.notify_waiters();
+        }
+    }
 }
 
 impl AsyncUdpSocket for BelledSocket {
@@ -122,20 +167,17 @@ impl AsyncUdpSocket for BelledSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         // Registered before looking, so that a ring in between is not lost.
-        self.bell.reader.register(cx.waker());
-        if self.bell.rung.swap(false, Ordering::AcqRel)
-            && let (Some(meta), Some(buf)) = (meta.first_mut(), bufs.first_mut())
-            && let Some(start) = buf.get_mut(..INDICATION.len())
-        {
-            start.copy_from_slice(&INDICATION);
-            *meta = RecvMeta::default();
-            // No candidate has this address, so nobody seems to have spoken.
-            meta.addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-            meta.len = INDICATION.len();
-            meta.stride = INDICATION.len();
+        self.bell.driver.register(cx.waker());
+        let (closes, closed) = {
+            let mut gate = self.nudge.gate();
+            (gate.closes(), gate.is_closed())
+        };
+        if (self.bell.rung.swap(false, Ordering::AcqRel) || closes) && indicate(bufs, meta) {
+            self.bell.refused.store(0, Ordering::Relaxed);
             return Poll::Ready(Ok(1));
         }
-        if self.nudge.held.load(Ordering::Acquire) > 0 {
+        if closed {
+            self.refuse(cx);
             return Poll::Pending;
         }
         if self.bell.burst.load(Ordering::Relaxed) >= BURST {
@@ -146,8 +188,14 @@ impl AsyncUdpSocket for BelledSocket {
         }
         let received = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = &received {
-            let bytes: usize = meta.iter().take(*count).map(|m| m.len).sum();
+            let yielded = meta.iter().take(*count);
+            let (bytes, datagrams) = yielded.fold((0, 0), |(bytes, datagrams), m| {
+                let parts = m.len.div_ceil(m.stride.max(1));
+                (bytes + m.len, datagrams + parts)
+            });
+            self.nudge.gate().yielded(bytes, datagrams);
             self.bell.burst.fetch_add(bytes, Ordering::Relaxed);
+            self.bell.refused.store(0, Ordering::Relaxed);
         }
         received
     }
@@ -161,10 +209,30 @@ impl AsyncUdpSocket for BelledSocket {
     }
 }
 
+/// Writes the indication; false when there is no room for it.
+fn indicate(bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> bool {
+    let (Some(meta), Some(buf)) = (meta.first_mut(), bufs.first_mut()) else {
+        return false;
+    };
+    let Some(start) = buf.get_mut(..INDICATION.len()) else {
+        return false;
+    };
+    start.copy_from_slice(&INDICATION);
+    *meta = RecvMeta::default();
+    // No candidate has this address, so nobody seems to have spoken.
+    meta.addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    meta.len = INDICATION.len();
+    meta.stride = INDICATION.len();
+    true
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::gate::BOUND;
     use super::*;
     use futures::task::noop_waker;
+
+    const LEN: usize = 60_000;
 
     /// A socket on which a datagram always waits.
     #[derive(Debug)]
@@ -185,7 +253,7 @@ mod tests {
             _: &mut [IoSliceMut<'_>],
             meta: &mut [RecvMeta],
         ) -> Poll<io::Result<usize>> {
-            meta[0].len = 1;
+            (meta[0].len, meta[0].stride) = (LEN, LEN);
             Poll::Ready(Ok(1))
         }
     }
@@ -200,18 +268,38 @@ mod tests {
         ready.then_some(meta[0].len)
     }
 
-    #[test]
-    fn a_held_connection_receives_nothing_but_nudges() {
+    #[tokio::test]
+    async fn who_is_not_read_yields_no_more_than_the_bound() {
         let nudge = Arc::new(Nudge::default());
         let socket = nudge.attach(Arc::new(Full));
-        assert_eq!(receive(&*socket), Some(1));
-        let (one, other) = (nudge.hold(), nudge.hold());
+        let label = ChannelLabel::Messages;
+        let (round, _) = nudge.round();
+        nudge.idle(label, round);
+        let mut yielded = 0;
+        let mut pauses = 0;
+        loop {
+            match receive(&*socket) {
+                Some(LEN) => yielded += LEN,
+                Some(_) => break,
+                None => pauses += 1,
+            }
+        }
+        assert!((BOUND..BOUND + 2 * LEN).contains(&yielded), "{yielded}");
+        assert!(pauses >= 1, "the driver goes round in between");
+
+        let (round, look) = nudge.round();
+        let mut look = std::pin::pin!(look);
         assert_eq!(receive(&*socket), None);
-        nudge.ring();
-        assert_eq!(receive(&*socket), Some(INDICATION.len()));
-        drop(one);
-        assert_eq!(receive(&*socket), None, "somebody still holds it");
-        drop(other);
-        assert_eq!(receive(&*socket), Some(1));
+        assert!(futures::poll!(&mut look).is_pending(), "not been round");
+        assert_eq!(receive(&*socket), None);
+        assert!(futures::poll!(&mut look).is_ready());
+
+        nudge.took(label, 20);
+        nudge.idle(label, round + 1);
+        assert_eq!(receive(&*socket), Some(INDICATION.len()), "asked again");
+        assert_eq!(receive(&*socket), None);
+        assert_eq!(receive(&*socket), None);
+        nudge.idle(label, round + 2);
+        assert_eq!(receive(&*socket), Some(LEN), "there was nothing left");
     }
 }
