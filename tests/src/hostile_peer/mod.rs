@@ -234,7 +234,12 @@ impl Link {
             connection,
             mut events,
         } = self;
-        let task = tokio::spawn(async move { while events.recv().await.is_some() {} });
+        let lane = connection.files();
+        let task = tokio::spawn(async move {
+            let events = async { while events.recv().await.is_some() {} };
+            let frames = async { while lane.recv().await.is_some() {} };
+            futures::join!(events, frames);
+        });
         Drained {
             link: Link {
                 id,

@@ -167,10 +167,7 @@ async fn somebody_who_never_reads_what_he_asks_for() {
         // The victim may stop listening, or break the link: both are an end.
         let _ = tokio::time::timeout(Duration::from_secs(5), ask).await;
     };
-    siege
-        .with_tiny_messages()
-        .withstands("never reads", flood)
-        .await;
+    siege.withstands("never reads", flood).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +204,7 @@ async fn a_flood_of_questions_to_somebody_who_offers() {
             link.say(&PeerMessage::Browse { offer_id, first: 0 }).await;
         }
     };
-    siege.with_a_transfer().withstands("questions", flood).await;
+    siege.withstands("questions", flood).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,8 +236,5 @@ async fn somebody_who_begins_every_file_and_ends_none() {
             drained.link.frame(chunk(transfer, entry, 1, &part)).await;
         }
     };
-    siege
-        .with_a_transfer()
-        .withstands("files begun", flood)
-        .await;
+    siege.withstands("files begun", flood).await;
 }

@@ -10,14 +10,9 @@ use kith_tests::process::{Kith, kith_bin};
 use kith_tests::{Peer, Server, random_file};
 
 /// What a flood may add to the memory of a node, in KiB, while it lasts and after it.
-pub const MOST_GROWTH: u64 = 20 * 1024;
-/// What a transfer that was accepted has in flight, in KiB.
-pub const IN_FLIGHT: u64 = 32 * 1024;
+const MOST_GROWTH: u64 = 20 * 1024;
 /// Handles that may be open after it beside those before.
 const MOST_HANDLES: usize = 400;
-/// What the tiny messages of a window cost while they are unpacked, in KiB: it is the WebRTC
-/// library that unpacks all of them at once, when its driver was quicker than our reader.
-pub const UNPACKED: u64 = 48 * 1024;
 /// How often memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -30,9 +25,6 @@ pub struct Siege {
     room: RoomId,
     said: u64,
     hostile: Hostile,
-    /// What the flood may add while it lasts, and what after it.
-    most: u64,
-    most_after: u64,
     receives: bool,
     dir: tempfile::TempDir,
     _server: Server,
@@ -79,27 +71,12 @@ impl Siege {
             room: made.room,
             said: 0,
             hostile,
-            most: MOST_GROWTH,
-            most_after: MOST_GROWTH,
             receives,
             dir,
             _server: server,
         };
         siege.warm_up().await;
         siege
-    }
-
-    /// Allows for a transfer that was accepted.
-    pub fn with_a_transfer(mut self) -> Siege {
-        self.most += IN_FLIGHT;
-        self.most_after += IN_FLIGHT;
-        self
-    }
-
-    /// Allows for a window of tiny messages, for as long as it takes to unpack them.
-    pub fn with_tiny_messages(mut self) -> Siege {
-        self.most += UNPACKED;
-        self
     }
 
     async fn warm_up(&mut self) {
@@ -171,8 +148,8 @@ impl Siege {
             grown(&after)
         );
         println!("{report}");
-        assert!(grown(&peaks) <= self.most, "{report}");
-        assert!(grown(&after) <= self.most_after, "{report}");
+        assert!(grown(&peaks) <= MOST_GROWTH, "{report}");
+        assert!(grown(&after) <= MOST_GROWTH, "{report}");
         assert!(handles_after <= handles + MOST_HANDLES, "{report}");
         self.victim.terminate();
         let ended = self.victim.wait_end();
