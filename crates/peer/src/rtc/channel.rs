@@ -92,6 +92,8 @@ pub(super) struct Reader {
 
 /// How long one wait for our reader may keep the connection from receiving anything at all.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// Bytes that it receives after the first such wait.
+const FIRST_RELIEF: usize = 128 * 1024;
 
 impl Drop for Reader {
     fn drop(&mut self) {
@@ -183,18 +185,20 @@ impl Reader {
         barrier.wait().await;
     }
 
-    /// Waits for room. What the driver may unpack meanwhile is bounded; but acknowledgements of
-    /// what we send wait as well, and a little is let through from time to time.
+    /// Waits for room. What the driver may unpack meanwhile is bounded; but acknowledgements wait
+    /// as well, ours and theirs, so more and more is let through: in a second, a window.
     async fn hand_over<T>(
         &self,
         queue: &mpsc::Sender<T>,
         item: T,
     ) -> Result<(), mpsc::error::SendError<()>> {
+        let mut bytes = FIRST_RELIEF;
         let permit = loop {
             match tokio::time::timeout(LONGEST_WAIT, queue.reserve()).await {
                 Ok(permit) => break permit?,
-                Err(_) => self.nudge.relent(),
+                Err(_) => self.nudge.relent(bytes),
             }
+            bytes = bytes.saturating_mul(2);
         };
         permit.send(item);
         Ok(())

@@ -60,6 +60,8 @@ enum Reader {
 pub(super) struct Gate {
     /// Bytes yielded and not known to be taken.
     ahead: usize,
+    /// Where it closes: [`BOUND`], or more after it relented.
+    bound: usize,
     closed: bool,
     /// How often the driver has been round with the gate closed.
     round: u64,
@@ -74,6 +76,7 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             ahead: 0,
+            bound: BOUND,
             closed: false,
             round: 0,
             answered: false,
@@ -100,7 +103,7 @@ impl Gate {
 
     /// Closes when it is time; says whether it just did. The driver is to be asked then.
     pub(super) fn closes(&mut self) -> bool {
-        let closes = !self.closed && self.ahead >= BOUND;
+        let closes = !self.closed && self.ahead >= self.bound;
         if closes {
             self.closed = true;
             self.ask();
@@ -124,11 +127,10 @@ impl Gate {
         self.readers[place(who)] = Reader::Busy;
         self.taken += 1;
         self.ahead = self.ahead.saturating_sub(bytes + MESSAGE);
-        if self.closed && self.ahead <= REOPEN {
-            self.closed = false;
-            return Then::Wake;
+        if self.ahead > REOPEN {
+            return Then::Nothing;
         }
-        Then::Nothing
+        self.open()
     }
 
     /// A reader looked in `round` and found nothing.
@@ -143,14 +145,15 @@ impl Gate {
         self.settle()
     }
 
-    /// The gate has been closed for long because of a reader who waits: lets the next datagrams
-    /// through, as among them may be the acknowledgement that all wait for.
-    pub(super) fn relent(&mut self) -> Then {
+    /// A reader has waited for long: lets `bytes` more through, until the driver has been caught
+    /// up with. Among them may be the acknowledgement that all wait for; and if it lasts, the
+    /// sender must see what came acknowledged, lest it sends it again.
+    pub(super) fn relent(&mut self, bytes: usize) -> Then {
         if !self.closed {
             return Then::Nothing;
         }
         self.closed = false;
-        self.ahead = self.ahead.min(BOUND - 1);
+        self.bound = self.ahead.saturating_add(bytes);
         Then::Wake
     }
 
@@ -172,6 +175,14 @@ impl Gate {
             return Then::Ring;
         }
         self.ahead = 0;
+        self.open()
+    }
+
+    fn open(&mut self) -> Then {
+        self.bound = BOUND;
+        if !self.closed {
+            return Then::Nothing;
+        }
         self.closed = false;
         Then::Wake
     }
@@ -240,12 +251,16 @@ mod tests {
     }
 
     #[test]
-    fn relenting_lets_one_yield_through() {
+    fn relenting_lets_some_through_until_all_is_taken() {
         let mut gate = closed();
-        assert_eq!(gate.relent(), Then::Wake);
+        assert_eq!(gate.relent(1000), Then::Wake);
+        gate.yielded(999, 0);
         assert!(!gate.closes());
         gate.yielded(1, 0);
         assert!(gate.closes());
+        assert_eq!(gate.took(Files, BOUND), Then::Wake);
+        gate.yielded(BOUND, 0);
+        assert!(gate.closes(), "as early as ever");
     }
 
     #[test]

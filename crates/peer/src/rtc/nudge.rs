@@ -83,9 +83,9 @@ impl Nudge {
         self.carry_out(then);
     }
 
-    /// Lets a little through, as a reader has waited for long.
-    pub(super) fn relent(&self) {
-        let then = self.gate().relent();
+    /// Lets this many bytes through, as a reader has waited for long.
+    pub(super) fn relent(&self, bytes: usize) {
+        let then = self.gate().relent(bytes);
         self.carry_out(then);
     }
 
