@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_api::{ApiError, Event, Me, Snapshot};
+use kith_api::{ApiError, Change, Event, Me, Snapshot};
 use kith_protocol::ids::Digest;
 use kith_protocol::{Code, IdPk, PeerId, RoomId};
 use rand_chacha::ChaCha8Rng;
@@ -90,6 +90,8 @@ pub struct Engine {
     rng: ChaCha8Rng,
     jobs: u64,
     rev: u64,
+    /// Our name is another one since the last event.
+    renamed: bool,
 }
 
 impl Engine {
@@ -111,6 +113,7 @@ impl Engine {
             rng: ChaCha8Rng::from_seed(seed),
             jobs: 0,
             rev: 0,
+            renamed: false,
         }
     }
 
@@ -209,13 +212,18 @@ impl Engine {
         let open = || self.rooms.values().filter(|r| r.is_open());
         Snapshot {
             rev: self.rev,
-            me: Me {
-                peer: self.me,
-                name: self.config.name.clone(),
-            },
+            me: self.me(),
             rooms: open().map(Room::view).collect(),
             people: open().flat_map(Room::people).collect(),
             offers: open().flat_map(Room::offers).collect(),
+        }
+    }
+
+    /// Us.
+    pub fn me(&self) -> Me {
+        Me {
+            peer: self.me,
+            name: self.config.name.clone(),
         }
     }
 
@@ -243,6 +251,11 @@ impl Engine {
         command: Command,
         now: Now,
     ) -> Result<Option<Reply>, ApiError> {
+        if let Command::Rename(name) = command {
+            self.renamed |= self.config.name != name;
+            self.config.name = name;
+            return Ok(Some(Reply::Done));
+        }
         let Engine {
             config,
             me,
@@ -303,11 +316,22 @@ impl Engine {
                 open_room(rooms, id)?.withdraw(offer, ctx)?;
                 Ok(Some(Reply::Done))
             }
+            // Done above: it is not a matter of rooms.
+            Command::Rename(_) => Ok(Some(Reply::Done)),
         }
     }
 
     /// Turns what the machines marked as changed into events.
     fn show(&mut self) {
+        if std::mem::take(&mut self.renamed) {
+            self.rev += 1;
+            let change = Change::Me(self.me());
+            let event = Event {
+                rev: self.rev,
+                change,
+            };
+            self.out.push_back(Effect::Event(event));
+        }
         for room in self.rooms.values_mut() {
             for change in room.take_changes() {
                 self.rev += 1;

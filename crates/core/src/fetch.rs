@@ -75,6 +75,8 @@ struct Fetch {
     strikes: u32,
     mismatches: u32,
     traffic: Traffic,
+    /// When it was first seen here, milliseconds since 1970.
+    at: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,6 +376,7 @@ impl Fetch {
             strikes: 0,
             mismatches: 0,
             traffic: Traffic::default(),
+            at: 0,
         }
     }
 

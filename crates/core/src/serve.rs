@@ -44,6 +44,8 @@ struct Offer {
     /// Empty: everybody.
     to: BTreeSet<PeerId>,
     withdrawn: bool,
+    /// When it was made, milliseconds since 1970.
+    at: u64,
     receivers: BTreeMap<PeerId, Receiver>,
 }
 

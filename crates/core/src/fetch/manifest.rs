@@ -32,7 +32,8 @@ impl Fetches {
                     PeerMessage::Decline { offer_id: id, why },
                 )];
             }
-            let f = Fetch::new(name, note, count, total, link);
+            let mut f = Fetch::new(name, note, count, total, link);
+            f.at = ctx.now.unix_ms;
             self.fetches.insert((peer, id), f);
             return vec![FetchOut::Changed(peer, id)];
         };

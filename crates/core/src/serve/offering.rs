@@ -61,6 +61,7 @@ impl Serves {
                     total,
                     to,
                     withdrawn: false,
+                    at: ctx.now.unix_ms,
                     receivers: BTreeMap::new(),
                 };
                 self.offers.insert(id, offer);

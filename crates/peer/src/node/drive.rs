@@ -162,6 +162,10 @@ impl Driver {
                     let keys = invite.keys();
                     self.keys.insert(keys.room_id(), keys);
                 }
+                if let Command::Rename(name) = &command {
+                    // Handshakes from now on say this one.
+                    self.name.clone_from(name);
+                }
                 self.state.next_req += 1;
                 let req = self.state.next_req;
                 self.state.replies.insert(req, reply);
@@ -232,7 +236,7 @@ impl Driver {
                     let _ = reply.send(result);
                 }
             }
-            Effect::Event(event) => self.subscribers.push(&event.change),
+            Effect::Event(event) => self.subscribers.push(&event),
         }
     }
 

@@ -28,13 +28,13 @@ mod tasks;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_api::{
     Accept, ApiError, CreateRoom, Created, Cursor, Empty, Handler, History, HistoryPage, JoinRoom,
-    Joined, Me, MessageView, OfferFiles, OfferRef, Offered, RoomRef, SendText, Sent, Snapshot,
-    Withdraw,
+    Joined, Me, MessageView, OfferFiles, OfferRef, Offered, Rename, RoomRef, SendText, Sent,
+    Snapshot, Withdraw,
 };
 use kith_core::input::{Command, Input, NewOffer, Reply};
 use kith_core::record::{ChatRecord, FetchKey};
@@ -93,7 +93,9 @@ pub struct Node {
 }
 
 struct Shared {
-    me: Me,
+    me: PeerId,
+    /// Locked to read or replace it, never longer.
+    name: Mutex<String>,
     id_pk: IdPk,
     requests: mpsc::Sender<Request>,
     subscribers: Arc<Subscribers>,
@@ -148,10 +150,8 @@ impl Node {
             message: e.to_string(),
         })?;
         let id_pk = identity.id_pk();
-        let me = Me {
-            peer: identity.peer_id(),
-            name: name.clone(),
-        };
+        let me = identity.peer_id();
+        let known_name = Mutex::new(name.clone());
         let rooms: Vec<_> = saved.rooms.iter().filter(|r| r.open).cloned().collect();
         let engine_config = kith_core::Config {
             id_pk,
@@ -190,6 +190,7 @@ impl Node {
         let node = Node {
             shared: Arc::new(Shared {
                 me,
+                name: known_name,
                 id_pk,
                 requests,
                 subscribers,
@@ -213,7 +214,11 @@ impl Node {
 
     /// Us.
     pub fn me(&self) -> Me {
-        self.shared.me.clone()
+        let name = self.shared.name.lock();
+        Me {
+            peer: self.shared.me,
+            name: name.unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// Changes from now on.
@@ -264,7 +269,7 @@ impl Handler for Node {
         let mut secret = [0u8; 32];
         getrandom::fill(&mut secret)
             .map_err(|e| ApiError::with(Code::StoreBroken, e.to_string()))?;
-        let invite = Invite::new(server, secret, self.shared.me.peer);
+        let invite = Invite::new(server, secret, self.shared.me);
         let (room, link) = (invite.keys().room_id(), invite.link());
         self.command(Command::Join(invite)).await?;
         Ok(Created { room, invite: link })
@@ -281,6 +286,24 @@ impl Handler for Node {
         let room = invite.keys().room_id();
         self.command(Command::Join(invite)).await?;
         Ok(Joined { room })
+    }
+
+    async fn rename(&self, request: Rename) -> Result<Me, ApiError> {
+        let peer = self.shared.me;
+        let name = clean_name(&request.name, &names::friendly(&peer));
+        let (store, kept) = (Arc::clone(&self.shared.store), name.clone());
+        tokio::task::spawn_blocking(move || store.set_display_name(&kept))
+            .await
+            .map_err(|e| ApiError::with(Code::StoreBroken, e.to_string()))?
+            .map_err(|e| ApiError::with(e.code(), e.to_string()))?;
+        self.command(Command::Rename(name.clone())).await?;
+        let mut known = self
+            .shared
+            .name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&name);
+        Ok(Me { peer, name })
     }
 
     async fn leave_room(&self, request: RoomRef) -> Result<Empty, ApiError> {
@@ -381,7 +404,7 @@ impl Handler for Node {
                 author: *author,
                 seq: *seq,
             });
-        let mine = self.shared.me.peer;
+        let mine = self.shared.me;
         let view = |((author, seq, r), (name, delivered)): (Stored, Marks)| MessageView {
             room,
             author,
