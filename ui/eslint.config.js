@@ -24,6 +24,12 @@ export default ts.config(
       'svelte/require-each-key': 'error',
       // TypeScript knows globals better.
       'no-undef': 'off',
+      // State is replaced, never changed in place.
+      'svelte/prefer-svelte-reactivity': 'off',
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', varsIgnorePattern: '^_' },
+      ],
       'no-restricted-imports': ['error', { patterns: [TAURI, FAKE] }],
     },
   },
@@ -39,7 +45,16 @@ export default ts.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [TAURI, FAKE, no(['**/ui/*', '**/features/*', '**/screens/*', '*.svelte'], 'The model does not render.')] },
+        {
+          patterns: [
+            TAURI,
+            FAKE,
+            no(
+              ['**/ui/*', '**/features/*', '**/screens/*', '*.svelte'],
+              'The model does not render.',
+            ),
+          ],
+        },
       ],
     },
   },
@@ -48,7 +63,16 @@ export default ts.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [TAURI, FAKE, no(['**/features/*', '**/screens/*', '**/model/app*'], 'Parts take values and callbacks.')] },
+        {
+          patterns: [
+            TAURI,
+            FAKE,
+            no(
+              ['**/features/*', '**/screens/*', '**/model/app*'],
+              'Parts take values and callbacks.',
+            ),
+          ],
+        },
       ],
     },
   },
@@ -57,7 +81,14 @@ export default ts.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [TAURI, FAKE, no(['**/features/*', '../*/*.svelte', '!../../ui/*.svelte', '**/screens/*'], 'Screens compose features.')] },
+        {
+          patterns: [
+            TAURI,
+            FAKE,
+            no(['**/screens/*'], 'Screens show features.'),
+            { regex: '^\\.\\./(?!\\.\\.)', message: 'Screens compose features.' },
+          ],
+        },
       ],
     },
   },

@@ -31,6 +31,10 @@ export const SCENES = [
 async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url ?? '/', 'http://x').pathname);
+    if (path === '/favicon.ico') {
+      response.writeHead(204).end();
+      return;
+    }
     const file = path === '/' ? 'index.html' : path.slice(1);
     try {
       const body = await readFile(join(ROOT, file));
@@ -81,8 +85,9 @@ export async function start() {
     page.on('request', (r) => {
       if (!r.url().startsWith(url)) complaints.push(`asked for ${r.url()}`);
     });
+    if (process.env.SHOW) page.on('pageerror', (e) => console.log(e.stack));
     await page.goto(`${url}?scene=${scene}&theme=${theme}${still ? '&still' : ''}`);
-    await page.locator('main').first().waitFor();
+    await page.locator('main:not([aria-busy])').first().waitFor({ timeout: 10_000 });
     return { page, complaints, close: () => context.close() };
   }
 

@@ -15,7 +15,11 @@ await mkdir(FOLDER, { recursive: true });
 const { open, stop } = await start();
 const all = [
   ...SCENES.map((scene) => ({ name: scene, scene, keys: '' })),
-  ...Object.entries(DIALOGS).map(([name, keys]) => ({ name: `dialog-${name}`, scene: 'busy', keys })),
+  ...Object.entries(DIALOGS).map(([name, keys]) => ({
+    name: `dialog-${name}`,
+    scene: 'busy',
+    keys,
+  })),
   { name: 'shortcuts', scene: 'busy', keys: 'Control+/' },
   { name: 'people', scene: 'busy', keys: 'Control+p' },
 ];

@@ -355,3 +355,33 @@ fn open_room(rooms: &mut BTreeMap<RoomId, Room>, id: RoomId) -> Result<&mut Room
         .filter(|r| r.is_open())
         .ok_or_else(|| ApiError::new(Code::NotJoined))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::config;
+
+    #[test]
+    fn another_name_is_told_once() {
+        let mut engine = Engine::new(config(), Saved::default(), [3; 32]);
+        let mut rename = |name: &str| {
+            let command = Command::Rename(name.into());
+            engine.handle(Input::Command(1, command), Now::default());
+            let effects: Vec<Effect> = std::iter::from_fn(|| engine.poll()).collect();
+            (effects, engine.snapshot())
+        };
+        let (effects, snapshot) = rename("Mia");
+        assert_eq!(snapshot.me.name, "Mia");
+        let event = Event {
+            rev: 1,
+            change: Change::Me(snapshot.me),
+        };
+        let [Effect::Reply(1, Ok(Reply::Done)), Effect::Event(told)] = &effects[..] else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(*told, event);
+        let (effects, snapshot) = rename("Mia");
+        assert_eq!(effects.len(), 1, "the same name is no news");
+        assert_eq!(snapshot.rev, 1);
+    }
+}

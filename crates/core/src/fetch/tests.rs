@@ -231,6 +231,26 @@ fn from_seen_to_done() {
 }
 
 #[test]
+fn a_finished_fetch_says_what_to_open() {
+    let done = |names: [&str; 2]| {
+        let mut r = Receiver::fetching();
+        assert_eq!(r.view().path, None, "not before it is done");
+        for (entry, name) in (0..).zip(names) {
+            let name = name.into();
+            r.news(FetchNews::Finished { entry, name });
+            r.stored();
+        }
+        assert_eq!(r.phase(), FetchPhase::Done);
+        assert_eq!(r.view().at, r.world.now.unix_ms);
+        r.view().path
+    };
+    let several = done(["a", "b"]);
+    assert_eq!(several.as_deref(), Some("down"));
+    let folder = done(["photos (1)/a", "photos (1)/b"]);
+    assert_eq!(folder.as_deref(), Some("down/photos (1)"));
+}
+
+#[test]
 fn it_says_what_it_has_before_it_accepts() {
     let record = FetchRecord {
         key: KEY,

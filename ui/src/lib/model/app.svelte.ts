@@ -113,7 +113,7 @@ export class App {
 
   peopleOf(room: RoomId): readonly PersonView[] {
     const people = this.snapshot?.people.filter((p) => p.room === room) ?? [];
-    return people.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
+    return people.sort((a, b) => rank(a) - rank(b) || NAMES.compare(a.name, b.name));
   }
 
   offersOf(room: RoomId): readonly OfferView[] {
@@ -392,6 +392,9 @@ export class App {
 }
 
 const ref = ({ room, from, offer }: OfferView): OfferRef => ({ room, from, offer });
+
+/** `Person 9` before `Person 10`. */
+const NAMES = new Intl.Collator(undefined, { numeric: true });
 
 /** Those who are here stand first. */
 function rank(p: PersonView): number {

@@ -11,11 +11,19 @@ describe('a rate', () => {
   it('is not told from too little', () => {
     expect(fed([]).rate()).toBeNull();
     expect(fed([[0, 0]]).rate()).toBeNull();
-    expect(fed([[0, 0], [100, 9e9]]).rate()).toBeNull();
+    expect(
+      fed([
+        [0, 0],
+        [100, 9e9],
+      ]).rate(),
+    ).toBeNull();
   });
 
   it('is bytes over time, and the rest takes as long', () => {
-    const meter = fed([[0, 1000], [1000, 3000]]);
+    const meter = fed([
+      [0, 1000],
+      [1000, 3000],
+    ]);
     expect(meter.rate()).toBe(2000);
     expect(meter.eta(7000)).toBe(2);
     expect(meter.eta(1000), 'never negative').toBe(0);
@@ -29,13 +37,20 @@ describe('a rate', () => {
   });
 
   it('has no end in sight when nothing moves', () => {
-    const meter = fed([[0, 500], [1000, 500]]);
+    const meter = fed([
+      [0, 500],
+      [1000, 500],
+    ]);
     expect(meter.rate()).toBe(0);
     expect(meter.eta(1000)).toBeNull();
   });
 
   it('begins anew when the transfer does', () => {
-    const meter = fed([[0, 9000], [1000, 10_000], [2000, 0]]);
+    const meter = fed([
+      [0, 9000],
+      [1000, 10_000],
+      [2000, 0],
+    ]);
     expect(meter.rate()).toBeNull();
     meter.feed(4000, 3000);
     expect(meter.rate()).toBe(4000);

@@ -38,15 +38,22 @@ describe('words', () => {
   });
 
   it('tell every state of a link apart', () => {
-    const links: LinkPhase[] = ['disconnected', 'signaling', 'connecting', 'connected', 'reconnecting', 'failed'];
+    const links: LinkPhase[] = [
+      'disconnected',
+      'signaling',
+      'connecting',
+      'connected',
+      'reconnecting',
+      'failed',
+    ];
     const say = (link: LinkPhase, presence: Presence, more: Partial<PersonView> = {}) => {
       const { word, detail } = words.person({ link, presence, ...more } as PersonView);
       return `${word}: ${detail}`;
     };
     expect(new Set(links.map((l) => say(l, 'online'))).size).toBe(links.length);
-    expect(say('connected', 'online', { route: 'relay' })).toBe('Online: Connected · through a relay');
-    expect(say('connected', 'silent')).toContain('Nothing heard');
-    expect(say('disconnected', 'offline')).toBe('Offline: Not in the room');
+    expect(say('connected', 'online', { route: 'relay' })).toBe('Online: through a relay');
+    expect(say('connected', 'silent')).toContain('nothing heard');
+    expect(say('disconnected', 'offline')).toBe('Offline: not in the room');
     expect(say('failed', 'online', { why: 'no-route' })).toContain('firewalls');
   });
 

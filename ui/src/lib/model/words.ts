@@ -69,36 +69,36 @@ export function contents(offer: Pick<OfferView, 'entries' | 'preview'>): string 
 
 /** How we stand with a person: a word, more of it, and its tone. */
 export function person(p: PersonView): { word: string; detail: string; tone: Tone } {
-  const why = p.why ? ` ${CODE_TEXTS[p.why]}` : '';
+  const why = p.why ? CODE_TEXTS[p.why] : '';
   switch (p.link) {
     case 'connected': {
       const route = { lan: 'same network', direct: 'direct', relay: 'through a relay' };
-      const way = p.route ? ` · ${route[p.route]}` : '';
+      const way = p.route ? route[p.route] : 'connected';
       switch (p.presence) {
         case 'silent':
-          return { word: 'Silent', detail: `Nothing heard for seconds${way}`, tone: 'warn' };
+          return { word: 'Silent', detail: `nothing heard for seconds · ${way}`, tone: 'warn' };
         case 'away':
-          return { word: 'Away', detail: `Connected${way}`, tone: 'quiet' };
+          return { word: 'Away', detail: way, tone: 'quiet' };
         case 'in-call':
-          return { word: 'In a call', detail: `Connected${way}`, tone: 'good' };
+          return { word: 'In a call', detail: way, tone: 'good' };
         case 'online':
         case 'offline':
-          return { word: 'Online', detail: `Connected${way}`, tone: 'good' };
+          return { word: 'Online', detail: way, tone: 'good' };
       }
     }
     // falls through
     case 'signaling':
-      return { word: 'Connecting', detail: 'Exchanging addresses', tone: 'busy' };
+      return { word: 'Connecting', detail: 'exchanging addresses', tone: 'busy' };
     case 'connecting':
-      return { word: 'Connecting', detail: 'Looking for a path', tone: 'busy' };
+      return { word: 'Connecting', detail: 'looking for a path', tone: 'busy' };
     case 'reconnecting':
-      return { word: 'Reconnecting', detail: 'The path was lost; looking for another', tone: 'warn' };
+      return { word: 'Reconnecting', detail: 'looking for another path', tone: 'warn' };
     case 'failed':
-      return { word: 'Not connected', detail: `No path was found. Kith tries again.${why}`, tone: 'bad' };
+      return { word: 'Not connected', detail: why || 'Kith tries again', tone: 'bad' };
     case 'disconnected':
       return p.presence === 'offline'
-        ? { word: 'Offline', detail: 'Not in the room', tone: 'quiet' }
-        : { word: 'Not connected', detail: `In the room, no connection yet.${why}`, tone: 'busy' };
+        ? { word: 'Offline', detail: 'not in the room', tone: 'quiet' }
+        : { word: 'Not connected', detail: why || 'in the room, waiting for a path', tone: 'busy' };
   }
 }
 
@@ -123,7 +123,10 @@ export function server(room: RoomView): { text: string; refused: boolean } | nul
     case 'joined':
       return null;
     case 'refused':
-      return { text: `${why || 'The room server refused to let you in.'} Open connections go on.`, refused: true };
+      return {
+        text: `${why || 'The room server refused to let you in.'} Open connections go on.`,
+        refused: true,
+      };
     case 'offline':
       return { text: 'Not connected to the room server. Open connections go on.', refused: true };
     case 'waiting':

@@ -198,7 +198,9 @@ export class FakeHost implements Host {
     const { type, ...entity } = change;
     const s = this.#snapshot;
     const same = (a: object, ...keys: string[]) =>
-      keys.every((k) => (a as Record<string, unknown>)[k] === (entity as Record<string, unknown>)[k]);
+      keys.every(
+        (k) => (a as Record<string, unknown>)[k] === (entity as Record<string, unknown>)[k],
+      );
     const put = <T extends object>(list: T[], ...keys: string[]) => {
       const at = list.findIndex((x) => same(x, ...keys));
       if (at < 0) list.push(entity as T);

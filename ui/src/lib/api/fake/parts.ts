@@ -93,9 +93,18 @@ export function offer(
     phase,
     done: phase === 'done' ? total : 0,
     receivers: [],
-    traffic: { sent: 0, resent: 0, resent_durable: 0, received: 0, received_durable: 0, resumed: 0 },
+    traffic: {
+      sent: 0,
+      resent: 0,
+      resent_durable: 0,
+      received: 0,
+      received_durable: 0,
+      resumed: 0,
+    },
     can: mine ? ['withdraw'] : CAN[phase],
-    ...(phase === 'done' ? { dir: '/home/sam/Downloads', path: `/home/sam/Downloads/${name}` } : {}),
+    ...(phase === 'done'
+      ? { dir: '/home/sam/Downloads', path: `/home/sam/Downloads/${name}` }
+      : {}),
     ...more,
   };
 }

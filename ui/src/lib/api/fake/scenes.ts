@@ -55,7 +55,9 @@ export const SCENES: Record<string, (now: number) => Scene> = {
   }),
   transfers: (now) => ({
     snapshot: { me, rooms: [room(HOME)], people: atHome(), offers: everyPhase(now) },
-    messages: [message(HOME, ADA, 'Ada', now - 55 * MINUTE, 'Everything that can happen to a file')],
+    messages: [
+      message(HOME, ADA, 'Ada', now - 55 * MINUTE, 'Everything that can happen to a file'),
+    ],
   }),
   'long-names': (now) => longNames(now),
   hostile: (now) => hostile(now),
@@ -119,12 +121,20 @@ function talk(now: number): MessageView[] {
     message(HOME, who, name, now - ago * MINUTE, text, to);
   return [
     say(1502, ADA, 'Ada', 'Did the photos from Sunday survive the old laptop?'),
-    say(1500, ME, 'Sam', 'All of them. I’ll hand them over tomorrow, it’s about 4 GB.', [...all, NOOR]),
+    say(1500, ME, 'Sam', 'All of them. I’ll hand them over tomorrow, it’s about 4 GB.', [
+      ...all,
+      NOOR,
+    ]),
     say(1494, NOOR, 'Noor', 'Lovely. I’m offline most of the evening, just leave them here.'),
     say(46, BOB, 'Bob', 'Morning! Who has the floor plan?'),
     say(45, BOB, 'Bob', 'The one with the measurements, not the brochure.'),
     say(41, ME, 'Sam', 'I do, one moment.', all),
-    say(26, ADA, 'Ada', 'Kitchen wall is 3.42 m, by the way. I measured twice.\nThe brochure says 3.60.'),
+    say(
+      26,
+      ADA,
+      'Ada',
+      'Kitchen wall is 3.42 m, by the way. I measured twice.\nThe brochure says 3.60.',
+    ),
     say(25, ADA, 'Ada', 'So no, the table does not fit.'),
     say(12, ME, 'Sam', 'Then we take the round one. Sending the video of it now.', [ADA]),
     say(3, BOB, 'Bob', 'Got half of it already. This is fast.'),
@@ -133,7 +143,13 @@ function talk(now: number): MessageView[] {
 
 function workTalk(now: number): MessageView[] {
   return [
-    message(WORK, NOOR, 'Noor', now - 90 * MINUTE, 'Draft is in the room, please read before three.'),
+    message(
+      WORK,
+      NOOR,
+      'Noor',
+      now - 90 * MINUTE,
+      'Draft is in the room, please read before three.',
+    ),
     message(WORK, ADA, 'Ada', now - 80 * MINUTE, 'Reading.'),
   ];
 }
@@ -142,17 +158,20 @@ function homeOffers(now: number): OfferView[] {
   return [
     offer(HOME, ME, 'floor-plan.pdf', [file('floor-plan.pdf', 2.4 * MB)], {
       at: now - 40 * MINUTE,
-      receivers: [
-        receiver(BOB, 'Bob', 'done', 2.4 * MB),
-        receiver(ADA, 'Ada', 'done', 2.4 * MB),
-      ],
+      receivers: [receiver(BOB, 'Bob', 'done', 2.4 * MB), receiver(ADA, 'Ada', 'done', 2.4 * MB)],
     }),
-    offer(HOME, ADA, 'Measurements', [
-      file('Measurements', 0, true),
-      file('Measurements/kitchen.jpg', 3.1 * MB),
-      file('Measurements/hall.jpg', 2.8 * MB),
-      file('Measurements/notes.txt', 1240),
-    ], { at: now - 24 * MINUTE, note: 'Every wall, twice' }),
+    offer(
+      HOME,
+      ADA,
+      'Measurements',
+      [
+        file('Measurements', 0, true),
+        file('Measurements/kitchen.jpg', 3.1 * MB),
+        file('Measurements/hall.jpg', 2.8 * MB),
+        file('Measurements/notes.txt', 1240),
+      ],
+      { at: now - 24 * MINUTE, note: 'Every wall, twice' },
+    ),
     offer(HOME, ME, 'round-table.mp4', [file('round-table.mp4', 884 * MB)], {
       at: now - 11 * MINUTE,
       receivers: [
@@ -181,7 +200,12 @@ function everyPhase(now: number): OfferView[] {
     one(44, BOB, 'arriving.mkv', 4200 * MB, { phase: 'fetching', done: 1834 * MB, dir }),
     one(42, MIRA, 'stalled.tar', 900 * MB, { phase: 'stalled', done: 333 * MB, dir }),
     one(40, ADA, 'finished.png', 5 * MB, { phase: 'done' }),
-    one(38, ADA, 'no-space.img', 64_000 * MB, { phase: 'failed', why: 'disk-full', done: 9000 * MB, dir }),
+    one(38, ADA, 'no-space.img', 64_000 * MB, {
+      phase: 'failed',
+      why: 'disk-full',
+      done: 9000 * MB,
+      dir,
+    }),
     one(36, BOB, 'declined.exe', 3 * MB, { phase: 'declined' }),
     one(34, NOOR, 'gone.txt', 2000, { phase: 'withdrawn', why: 'offer-gone' }),
     one(30, ME, 'nobody-decided.zip', 80 * MB, {}),
@@ -235,7 +259,10 @@ function longNames(now: number): Scene {
   return {
     snapshot: {
       me: { peer: ME, name: 'Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch' },
-      rooms: [room(HOME, { server: `${'very-long-subdomain.'.repeat(5)}example.org:7400` }), room(WORK)],
+      rooms: [
+        room(HOME, { server: `${'very-long-subdomain.'.repeat(5)}example.org:7400` }),
+        room(WORK),
+      ],
       people,
       offers: [
         offer(HOME, ADA, name, [file(name, 12 * MB)], { at: now - 5 * MINUTE }),
@@ -251,7 +278,11 @@ function longNames(now: number): Scene {
       message(HOME, BOB, arabic, now - 8 * MINUTE, 'السلام عليكم — have you seen report.pdf? شكرا'),
       message(HOME, MIRA, people[2]?.name ?? '', now - 7 * MINUTE, '👩‍👩‍👧‍👦 🏳️‍🌈 ก็็็็็็็็็็็็็็็็็็็็ Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!'),
     ],
-    settings: { room_names: { [WORK]: 'The room whose name somebody thought about for a very long time indeed' } },
+    settings: {
+      room_names: {
+        [WORK]: 'The room whose name somebody thought about for a very long time indeed',
+      },
+    },
   };
 }
 
@@ -273,12 +304,18 @@ function hostile(now: number): Scene {
       rooms: [room(HOME, { server: '<b>server</b>' })],
       people: [person(HOME, ADA, '<b>Ada</b>&amp;"\''), person(HOME, BOB, 'Bob')],
       offers: [
-        offer(HOME, ADA, evil, [file(evil, MB), file('../../etc/passwd', 9), file('a\nb<script>', 1)], {
-          at: now,
-          note: '\u001b[2J<h1>click</h1>',
-          total: Number.MAX_SAFE_INTEGER,
-          offer: id<OfferId>('evil'),
-        }),
+        offer(
+          HOME,
+          ADA,
+          evil,
+          [file(evil, MB), file('../../etc/passwd', 9), file('a\nb<script>', 1)],
+          {
+            at: now,
+            note: '\u001b[2J<h1>click</h1>',
+            total: Number.MAX_SAFE_INTEGER,
+            offer: id<OfferId>('evil'),
+          },
+        ),
       ],
     },
     messages: texts.map((text, i) => {
