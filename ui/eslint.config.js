@@ -50,7 +50,7 @@ export default ts.config(
             TAURI,
             FAKE,
             no(
-              ['**/ui/*', '**/features/*', '**/screens/*', '*.svelte'],
+              ['**/ui/*', '**/features/*', '**/screens/*', '**/*.svelte', '!**/app.svelte'],
               'The model does not render.',
             ),
           ],

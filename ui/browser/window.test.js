@@ -204,6 +204,35 @@ describe('the main job, by keyboard alone', () => {
   });
 });
 
+describe('files that are dropped', () => {
+  const push = (page, detail) =>
+    page.evaluate(
+      (d) => window.dispatchEvent(new CustomEvent('fake-push', { detail: { type: 'drag', ...d } })),
+      detail,
+    );
+  const paths = ['/home/sam/garden.jpg'];
+
+  it('are offered to everybody, or only to the person under them', async () => {
+    const { page, close } = await browser.open({ scene: 'dropping' });
+    await page.getByText('Drop to offer to everyone').waitFor();
+    const box = await page.locator('[data-drop-peer]').first().boundingBox();
+    const ada = { x: (box?.x ?? 0) + 20, y: (box?.y ?? 0) + 20 };
+    await push(page, { at: 'over', ...ada });
+    await page.getByText('Drop to offer to Ada').waitFor();
+    await push(page, { at: 'dropped', ...ada, paths });
+    const card = page.getByRole('article', { name: 'You offer garden.jpg' });
+    await card.getByText('Ada').waitFor();
+    expect(await card.getByText('Has not decided').count()).toBe(1);
+    await push(page, { at: 'over', x: 600, y: 300 });
+    await push(page, { at: 'dropped', x: 600, y: 300, paths: ['/home/sam/all.zip'] });
+    const all = page.getByRole('article', { name: 'You offer all.zip' });
+    await all.getByText('Has not decided').first().waitFor();
+    expect(await all.getByText('Has not decided').count()).toBe(2);
+    expect(await page.getByText('Drop to offer').count()).toBe(0);
+    await close();
+  });
+});
+
 describe('a long room', () => {
   it('shows 10,000 messages a few at a time, and reaches the first', async () => {
     const { page, close } = await browser.open({ scene: 'many' });
@@ -223,6 +252,25 @@ describe('a long room', () => {
     expect(Date.now() - before, 'milliseconds through all of it').toBeLessThan(30_000);
     await page.getByRole('button', { name: 'Newest' }).click();
     await page.getByText('Message number 10000', { exact: true }).waitFor();
+    await close();
+  });
+
+  it('does not hold up the page while 50 transfers move', async () => {
+    const { page, close } = await browser.open({ scene: 'many', still: false });
+    const longest = await page.evaluate(async () => {
+      let most = 0;
+      let last = performance.now();
+      const end = last + 3000;
+      while (last < end) {
+        await new Promise((done) => setTimeout(done, 0));
+        const now = performance.now();
+        most = Math.max(most, now - last);
+        last = now;
+      }
+      return most;
+    });
+    console.log(`longest hold-up: ${Math.round(longest)} ms`);
+    expect(longest).toBeLessThan(1000);
     await close();
   });
 

@@ -89,7 +89,7 @@ export class App {
       },
       message: (message) => this.#message(message),
       push: (push) => this.#push(push),
-      failed: (why) => (this.phase = { is: 'failed', why: why.message }),
+      failed: (why) => (this.phase = { is: 'failed', why: inert.message(why.message) }),
     });
   }
 
@@ -294,10 +294,10 @@ export class App {
   // ------------------------------------------------------------------ hearing
 
   #hydrated(snapshot: Snapshot): void {
-    this.#see(snapshot);
-    this.moves.hydrate(snapshot.people);
     // Messages may have been missed.
     for (const room of this.#timelines.keys()) void this.#load(room);
+    this.#see(snapshot);
+    this.moves.hydrate(snapshot.people);
   }
 
   #see(snapshot: Snapshot): void {
@@ -368,7 +368,10 @@ export class App {
     const timeline = this.timelineOf(room);
     timeline.expect();
     const page = await this.#ask('history', { room, before: null, max: PAGE });
-    if (!page) return;
+    if (!page) {
+      timeline.unexpect();
+      return;
+    }
     timeline.begin(page);
     this.tick++;
   }

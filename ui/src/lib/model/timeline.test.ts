@@ -62,6 +62,16 @@ describe('a timeline', () => {
     expect(seqs(t)).toEqual([1, 2, 3]);
   });
 
+  it('loses nothing when it is read twice at once', () => {
+    const t = new Timeline();
+    t.expect();
+    t.expect();
+    t.begin({ messages: [message(1, 10)], before: null });
+    t.take(message(2, 20));
+    t.begin({ messages: [message(1, 10)], before: null });
+    expect(seqs(t)).toEqual([1, 2]);
+  });
+
   it('shows nothing before the newest page was read', () => {
     const t = new Timeline();
     expect(t.take(message(1, 10))).toBe(false);

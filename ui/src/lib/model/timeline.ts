@@ -25,11 +25,19 @@ export class Timeline {
   loaded = false;
   #known = new Set<string>();
   /** Messages that came while a page is on its way, which may not hold them. */
-  #early: MessageView[] | null = null;
+  #early: MessageView[] = [];
+  /** Pages that are on their way. */
+  #expected = 0;
 
   /** The newest page is about to be read. */
   expect(): void {
-    this.#early = [];
+    this.#expected++;
+  }
+
+  /** It could not be read. */
+  unexpect(): void {
+    this.#expected = Math.max(0, this.#expected - 1);
+    if (this.#expected === 0) this.#early = [];
   }
 
   /** The newest page. What was loaded before is forgotten: something may be missing in between. */
@@ -37,8 +45,9 @@ export class Timeline {
     this.#set([...page.messages].sort(order));
     this.before = page.before;
     this.loaded = true;
-    const early = this.#early ?? [];
-    this.#early = null;
+    this.#expected = Math.max(0, this.#expected - 1);
+    const early = this.#early;
+    this.#early = [];
     for (const message of early) this.take(message);
   }
 
@@ -51,7 +60,7 @@ export class Timeline {
 
   /** A message is new or its marks changed; whether it is new here. */
   take(message: MessageView): boolean {
-    if (this.#early && this.#early.length < MOST_LOADED) this.#early.push(message);
+    if (this.#expected > 0 && this.#early.length < MOST_LOADED) this.#early.push(message);
     const key = messageKey(message);
     if (this.#known.has(key)) {
       const at = this.messages.findLastIndex((m) => messageKey(m) === key);

@@ -69,6 +69,10 @@ export class FakeHost implements Host {
     const { invite, dragging } = this.#scene;
     if (invite) listen({ type: 'invite', invite });
     if (dragging) listen({ type: 'drag', at: 'over', ...dragging });
+    // So that tests can drop files, which a plain browser gives without paths.
+    window.addEventListener('fake-push', (event) => {
+      this.#listen((event as CustomEvent<Push>).detail);
+    });
     if (!this.#still) {
       setInterval(() => this.#step(), STEP);
       // So that a rate is known.
