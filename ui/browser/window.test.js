@@ -105,6 +105,39 @@ describe('every dialog', () => {
   }
 });
 
+describe('a dialog', () => {
+  it('gives the focus back to where it came from', async () => {
+    const { page, close } = await browser.open({ scene: 'busy' });
+    const button = page.getByRole('button', { name: 'Settings' });
+    await button.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog', { name: 'Settings' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    expect(await button.evaluate((e) => e === document.activeElement)).toBe(true);
+    await close();
+  });
+});
+
+describe('the theme', () => {
+  it('follows the system until it is chosen, and then the choice', async () => {
+    const { page, close } = await browser.open({ scene: 'busy', theme: 'system' });
+    const ground = () =>
+      page.evaluate(() => {
+        const [red = 0] = getComputedStyle(document.body).backgroundColor.match(/\d+/g) ?? [];
+        return Number(red) > 127 ? 'light' : 'dark';
+      });
+    for (const system of /** @type {const} */ (['light', 'dark'])) {
+      await page.emulateMedia({ colorScheme: system });
+      expect(await ground()).toBe(system);
+    }
+    await page.keyboard.press('Control+,');
+    await page.getByRole('radio', { name: 'Light' }).check();
+    expect(await ground()).toBe('light');
+    await close();
+  });
+});
+
 /** Presses Tab until the focus is on what has this name. */
 async function tabTo(page, role, name, most = 80) {
   const goal = page.getByRole(role, { name }).first();

@@ -51,6 +51,35 @@ fn no_number_is_beyond_what_javascript_holds() {
     assert!(walk(&worst) > 10, "the hostile numbers were there");
 }
 
+#[test]
+fn what_is_pushed_looks_as_the_window_reads_it() {
+    let changes = Changes {
+        after: 1,
+        rev: 2,
+        changes: Vec::new(),
+    };
+    let paths = vec!["/a".to_string()];
+    for (push, want) in [
+        (
+            Push::Changes(changes),
+            r#"{"type":"changes","after":1,"rev":2,"changes":[]}"#,
+        ),
+        (Push::Drag(Drag::Left), r#"{"type":"drag","at":"left"}"#),
+        (
+            Push::Drag(Drag::Dropped {
+                x: 1.5,
+                y: 2.0,
+                paths,
+            }),
+            r#"{"type":"drag","at":"dropped","x":1.5,"y":2.0,"paths":["/a"]}"#,
+        ),
+    ] {
+        let json = serde_json::to_string(&push).unwrap();
+        assert_eq!(json, want);
+        assert_eq!(serde_json::from_str::<Push>(&json).unwrap(), push);
+    }
+}
+
 const HEAD: &str = "// Written by the tests of crates/api; not by hand.\n\n";
 
 fn types() -> String {
