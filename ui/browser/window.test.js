@@ -106,6 +106,26 @@ describe('every dialog', () => {
 });
 
 describe('a dialog', () => {
+  for (const [open, field] of [
+    ['Settings', 'Your name'],
+    ['About this room', 'Name of the room'],
+  ]) {
+    it(`${open}: keeps what is typed while the room goes on`, async () => {
+      const { page, close } = await browser.open({ scene: 'transfers', still: false });
+      await page.getByRole('button', { name: open }).click();
+      const typed = page.getByRole('textbox', { name: field });
+      await typed.fill('Somebody else');
+      const bar = page.getByRole('progressbar', { includeHidden: true }).first();
+      const was = await bar.getAttribute('value');
+      await page.waitForFunction(
+        (v) => document.querySelector('progress')?.getAttribute('value') !== v,
+        was,
+      );
+      expect(await typed.inputValue()).toBe('Somebody else');
+      await close();
+    });
+  }
+
   it('gives the focus back to where it came from', async () => {
     const { page, close } = await browser.open({ scene: 'busy' });
     const button = page.getByRole('button', { name: 'Settings' });
@@ -216,6 +236,28 @@ describe('the main job, by keyboard alone', () => {
     await page.getByRole('heading', { name: 'Ada and Noor' }).waitFor();
     await page.keyboard.press('Alt+ArrowUp');
     await page.getByRole('heading', { name: 'Ada, Bob and 2 others' }).waitFor();
+    await close();
+  });
+
+  it('finds its way in a narrow window', async () => {
+    const { page, close } = await browser.open({ scene: 'busy', width: 360 });
+    const focus = () =>
+      page.evaluate(() => {
+        const e = document.activeElement;
+        return e?.getAttribute('aria-label') ?? e?.textContent?.trim().slice(0, 16);
+      });
+    await page.keyboard.press('Control+p');
+    await page.getByRole('complementary', { name: 'People and files' }).waitFor();
+    expect(await focus()).toBe('Close people and files');
+    await page.keyboard.press('Escape');
+    expect(await focus()).toBe('People and files');
+    await tabTo(page, 'button', 'Back to the rooms');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Kith' }).waitFor();
+    expect(await focus()).toContain('Ada, Bob');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Ada and Noor' }).waitFor();
     await close();
   });
 
