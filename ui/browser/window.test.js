@@ -68,6 +68,16 @@ describe('every scene', () => {
     });
   }
 
+  it('transfers: fits while rates and times are shown too', async () => {
+    for (const width of [320, 360, 1280]) {
+      const { page, close } = await browser.open({ scene: 'busy', width, still: false });
+      const card = page.getByRole('article', { name: /lease-2026/ });
+      await card.getByText(/left/).waitFor();
+      expect(await outside(page), `${width} pixels`).toEqual([]);
+      await close();
+    }
+  });
+
   it('is the one that the fake host has', () => {
     const path = fileURLToPath(new URL('../src/lib/api/fake/scenes.ts', import.meta.url));
     const table =
