@@ -8,9 +8,12 @@
 )]
 
 pub mod abuse;
+pub mod fuzz;
+pub mod hostile_peer;
 pub mod middle;
 pub mod process;
 pub mod sim;
+pub mod window;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

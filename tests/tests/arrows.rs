@@ -26,6 +26,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "kith-desktop",
+        &["kith-protocol", "kith-api", "kith-peer", "kith-signaling"],
+    ),
+    (
         "kith-tests",
         &[
             "kith-protocol",

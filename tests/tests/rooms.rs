@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use kith_api::{
-    Change, CreateRoom, Handler as _, HistoryPage, JoinRoom, LinkPhase, Presence, SendText,
-    SessionPhase,
+    Change, CreateRoom, Empty, Handler as _, HistoryPage, JoinRoom, LinkPhase, Presence, Rename,
+    SendText, SessionPhase,
 };
 use kith_protocol::{PeerId, RoomId};
 use kith_tests::{Peer, Server};
@@ -215,4 +215,36 @@ async fn a_killed_room_server_disturbs_no_chat_and_both_rejoin_by_themselves() {
     say(bob, room, "still here".into()).await;
     assert_eq!(ada.wait_message(bob.id()).await.text, "still here");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_is_told_kept_and_what_others_see_next() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let ada = Peer::start(&dir.path().join("a"), "Ada").await;
+    let window = ada.node.subscribe();
+    let mut seen = ada.node.snapshot(Empty {}).await.unwrap();
+    let name = " Ada\u{202e} Lovelace ".to_string();
+    let me = ada.node.rename(Rename { name }).await.unwrap();
+    assert_eq!(me.name, "Ada Lovelace");
+    assert_eq!(ada.node.me(), me);
+    seen.apply(&window.changes().await.unwrap()).unwrap();
+    assert_eq!(seen, ada.node.snapshot(Empty {}).await.unwrap());
+
+    let made = ada.node.create_room(CreateRoom {
+        server: server.url(),
+    });
+    let invite = made.await.unwrap().invite;
+    let bob = Peer::start(&dir.path().join("b"), "Bob").await;
+    bob.node.join_room(JoinRoom { invite }).await.unwrap();
+    bob.wait_person(ada.id(), "the new name", |p| p.name == me.name)
+        .await;
+    bob.node.shutdown().await;
+    ada.node.shutdown().await;
+    server.stop().await;
+    // It keeps its store open for readers of history.
+    drop(ada);
+
+    let store = kith_peer::store::Store::open(&dir.path().join("a")).unwrap();
+    assert_eq!(store.display_name().unwrap(), Some(me.name));
 }

@@ -5,21 +5,26 @@ use std::future::Future;
 use kith_protocol::{OfferId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiError, Cursor, MessageView, Snapshot};
+use crate::{ApiError, Cursor, Me, MessageView, Snapshot};
 
+/// Makes a trait, its names and its dispatcher of one list.
 macro_rules! commands {
-    ($($(#[$doc:meta])* $name:ident($request:ty) -> $reply:ty;)*) => {
-        /// The engine as front ends see it. A missing method does not compile.
-        pub trait Handler: Send + Sync {
+    (
+        $(#[$trait_doc:meta])*
+        trait $trait:ident, $(#[$names_doc:meta])* const $names:ident, $(#[$call_doc:meta])* fn $dispatch:ident, types $types:ident;
+        $($(#[$doc:meta])* $name:ident($request:ty) -> $reply:ty;)*
+    ) => {
+        $(#[$trait_doc])*
+        pub trait $trait: Send + Sync {
             $($(#[$doc])*
             fn $name(&self, request: $request) -> impl Future<Output = Result<$reply, ApiError>> + Send;)*
         }
 
-        /// The names of all commands, in list order.
-        pub const COMMANDS: &[&str] = &[$(stringify!($name)),*];
+        $(#[$names_doc])*
+        pub const $names: &[&str] = &[$(stringify!($name)),*];
 
-        /// Calls a command by name with JSON in and out, for transports.
-        pub async fn dispatch<H: Handler>(
+        $(#[$call_doc])*
+        pub async fn $dispatch<H: $trait>(
             handler: &H,
             name: &str,
             request: serde_json::Value,
@@ -39,10 +44,25 @@ macro_rules! commands {
                 )),
             }
         }
+
+        /// Name, request and reply, for the TypeScript map.
+        #[cfg(test)]
+        pub(crate) fn $types(cfg: &ts_rs::Config) -> Vec<(&'static str, String, String)> {
+            use ts_rs::TS as _;
+            vec![$((stringify!($name), <$request>::name(cfg), <$reply>::name(cfg))),*]
+        }
     };
 }
+pub(crate) use commands;
 
 commands! {
+    /// The engine as front ends see it. A missing method does not compile.
+    trait Handler,
+    /// The names of all commands of [`Handler`], in list order.
+    const COMMANDS,
+    /// Calls a command of [`Handler`] by name with JSON in and out, for transports.
+    fn dispatch, types command_types;
+
     /// Everything as it is now.
     snapshot(Empty) -> Snapshot;
     /// Makes a room on a server and enters it.
@@ -63,14 +83,18 @@ commands! {
     withdraw(Withdraw) -> Empty;
     /// One page of a room's messages, newest page first.
     history(HistoryPage) -> History;
+    /// Changes our display name. Others see it from the next connection on.
+    rename(Rename) -> Me;
 }
 
 /// Nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Empty {}
 
 /// See [`Handler::create_room`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct CreateRoom {
     /// `host[:port]` or a URL.
     pub server: String,
@@ -78,6 +102,7 @@ pub struct CreateRoom {
 
 /// Reply of [`Handler::create_room`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Created {
     /// The room.
     pub room: RoomId,
@@ -87,6 +112,7 @@ pub struct Created {
 
 /// See [`Handler::join_room`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct JoinRoom {
     /// The link.
     pub invite: String,
@@ -94,6 +120,7 @@ pub struct JoinRoom {
 
 /// Reply of [`Handler::join_room`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Joined {
     /// The room.
     pub room: RoomId,
@@ -101,6 +128,7 @@ pub struct Joined {
 
 /// Names a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RoomRef {
     /// The room.
     pub room: RoomId,
@@ -108,6 +136,7 @@ pub struct RoomRef {
 
 /// See [`Handler::send_text`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct SendText {
     /// The room.
     pub room: RoomId,
@@ -117,13 +146,16 @@ pub struct SendText {
 
 /// Reply of [`Handler::send_text`]: the message is durable here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Sent {
     /// Its number in our own log.
+    #[serde(serialize_with = "crate::js::number")]
     pub seq: u64,
 }
 
 /// See [`Handler::offer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferFiles {
     /// The room.
     pub room: RoomId,
@@ -134,11 +166,13 @@ pub struct OfferFiles {
     pub paths: Vec<String>,
     /// A word to go with it.
     #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub note: Option<String>,
 }
 
 /// Reply of [`Handler::offer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Offered {
     /// The offer.
     pub offer: OfferId,
@@ -148,6 +182,7 @@ pub struct Offered {
 
 /// Names an offer of somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferRef {
     /// The room.
     pub room: RoomId,
@@ -159,6 +194,7 @@ pub struct OfferRef {
 
 /// See [`Handler::accept`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Accept {
     /// The room.
     pub room: RoomId,
@@ -172,6 +208,7 @@ pub struct Accept {
 
 /// See [`Handler::withdraw`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Withdraw {
     /// The room.
     pub room: RoomId,
@@ -181,11 +218,13 @@ pub struct Withdraw {
 
 /// See [`Handler::history`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct HistoryPage {
     /// The room.
     pub room: RoomId,
     /// Only what is older than this; from the newest if absent.
     #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub before: Option<Cursor>,
     /// At most 500.
     pub max: u32,
@@ -193,9 +232,18 @@ pub struct HistoryPage {
 
 /// Reply of [`Handler::history`], oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct History {
     /// The messages.
     pub messages: Vec<MessageView>,
     /// Where to go on; absent at the beginning of the room.
     pub before: Option<Cursor>,
+}
+
+/// See [`Handler::rename`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Rename {
+    /// The new name; made fit to show and cut at [`kith_protocol::limits::MAX_NAME`] bytes.
+    pub name: String,
 }

@@ -3,10 +3,14 @@
 use kith_protocol::{Code, MsgId, OfferId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
+use crate::js;
+
 /// Everything but messages, which are paged by `history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Snapshot {
     /// The revision it stands for.
+    #[serde(serialize_with = "js::number")]
     pub rev: u64,
     /// Us.
     pub me: Me,
@@ -20,6 +24,7 @@ pub struct Snapshot {
 
 /// Us.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Me {
     /// Our identity.
     pub peer: PeerId,
@@ -29,17 +34,39 @@ pub struct Me {
 
 /// One change. Applying all events since a snapshot gives the next snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Event {
     /// Rises by one.
+    #[serde(serialize_with = "js::number")]
     pub rev: u64,
     /// What changed.
     pub change: Change,
 }
 
+/// What happened between two revisions, merged by entity: what front ends are sent.
+///
+/// An entity stands in it as it was at `rev` or later; applying what is already known changes
+/// nothing for long. See [`Snapshot::apply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Changes {
+    /// It holds all that happened after this revision …
+    #[serde(serialize_with = "js::number")]
+    pub after: u64,
+    /// … up to this one.
+    #[serde(serialize_with = "js::number")]
+    pub rev: u64,
+    /// In order.
+    pub changes: Vec<Change>,
+}
+
 /// A whole entity, or the word that one is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Change {
+    /// Our name changed.
+    Me(Me),
     /// A room is new or changed.
     Room(RoomView),
     /// We are no longer in the room; its people and offers are gone with it.
@@ -57,6 +84,7 @@ pub enum Change {
 
 /// A room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RoomView {
     /// The room.
     pub room: RoomId,
@@ -68,11 +96,13 @@ pub struct RoomView {
     pub session: SessionPhase,
     /// Why, where something is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
 }
 
 /// How we stand with the room server. Links, transfers and calls do not depend on it once open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionPhase {
     /// Not connected and not trying.
@@ -91,6 +121,7 @@ pub enum SessionPhase {
 
 /// A person in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PersonView {
     /// The room.
     pub room: RoomId,
@@ -104,9 +135,11 @@ pub struct PersonView {
     pub link: LinkPhase,
     /// How the data travels, while connected.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub route: Option<Route>,
     /// Why, where something is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
     /// The invite named this person, so the identity is proven.
     pub inviter: bool,
@@ -114,6 +147,7 @@ pub struct PersonView {
 
 /// What a person is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
     /// At the machine.
@@ -130,6 +164,7 @@ pub enum Presence {
 
 /// How we are connected to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkPhase {
     /// No connection.
@@ -148,6 +183,7 @@ pub enum LinkPhase {
 
 /// How the data travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum Route {
     /// Within one network.
@@ -160,6 +196,7 @@ pub enum Route {
 
 /// A chat message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MessageView {
     /// The room.
     pub room: RoomId,
@@ -168,12 +205,15 @@ pub struct MessageView {
     /// The author's name, fit to show.
     pub name: String,
     /// Its number in the author's log.
+    #[serde(serialize_with = "js::number")]
     pub seq: u64,
     /// The message.
     pub id: MsgId,
     /// When it was written, by the author's clock, milliseconds since 1970.
+    #[serde(serialize_with = "js::number")]
     pub at: u64,
     /// When it was stored here; timelines sort by `(stored, author, seq)`.
+    #[serde(serialize_with = "js::number")]
     pub stored: u64,
     /// The text, as written: escape it for where it is shown.
     pub text: String,
@@ -183,17 +223,21 @@ pub struct MessageView {
 
 /// Where a page of history ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Cursor {
     /// See [`MessageView::stored`].
+    #[serde(serialize_with = "js::number")]
     pub stored: u64,
     /// See [`MessageView::author`].
     pub author: PeerId,
     /// See [`MessageView::seq`].
+    #[serde(serialize_with = "js::number")]
     pub seq: u64,
 }
 
 /// Files that somebody offers in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferView {
     /// The room.
     pub room: RoomId,
@@ -203,26 +247,38 @@ pub struct OfferView {
     pub offer: OfferId,
     /// Whether it is ours.
     pub mine: bool,
+    /// When it was made or first seen here, by this process, milliseconds since 1970.
+    #[serde(serialize_with = "js::number")]
+    pub at: u64,
     /// What it is called.
     pub name: String,
     /// A word to go with it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub note: Option<String>,
     /// Files and folders in it.
     pub entries: u32,
     /// The first few of them, as offered.
     pub preview: Vec<FileView>,
     /// Bytes of all files.
+    #[serde(serialize_with = "js::number")]
     pub total: u64,
     /// For others' offers: how our fetch stands. For ours: [`FetchPhase::Seen`].
     pub phase: FetchPhase,
     /// Bytes verified and on disk here.
+    #[serde(serialize_with = "js::number")]
     pub done: u64,
     /// Where it is written.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub dir: Option<String>,
+    /// Once done: the file or folder that it became, or `dir` where it became several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
+    pub path: Option<String>,
     /// Why, where something is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
     /// For our own: how each receiver stands.
     pub receivers: Vec<ReceiverView>,
@@ -234,10 +290,12 @@ pub struct OfferView {
 
 /// One offered file or folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct FileView {
     /// As offered: escape it for where it is shown.
     pub path: String,
     /// Bytes.
+    #[serde(serialize_with = "js::number")]
     pub size: u64,
     /// A folder.
     pub dir: bool,
@@ -245,13 +303,14 @@ pub struct FileView {
 
 /// How a fetch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum FetchPhase {
-    /// The manifest is still arriving.
+    /// The beginning of the manifest is still arriving.
     Seen,
     /// Waits for our decision.
     Offered,
-    /// Preparing the disk.
+    /// Asking for the rest of a long manifest, or preparing the disk.
     Accepted,
     /// Data flows.
     Fetching,
@@ -269,6 +328,7 @@ pub enum FetchPhase {
 
 /// How one receiver of our offer stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ReceiverView {
     /// Who.
     pub peer: PeerId,
@@ -277,14 +337,17 @@ pub struct ReceiverView {
     /// How they stand.
     pub phase: ServePhase,
     /// Bytes that are durable at the receiver.
+    #[serde(serialize_with = "js::number")]
     pub done: u64,
     /// Why, where something is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
 }
 
 /// How a receiver of our offer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum ServePhase {
     /// Has not decided.
@@ -303,23 +366,31 @@ pub enum ServePhase {
 
 /// Bytes of file data, counted by this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Traffic {
     /// Payload bytes sent.
+    #[serde(serialize_with = "js::number")]
     pub sent: u64,
     /// Of those: sent before by this process.
+    #[serde(serialize_with = "js::number")]
     pub resent: u64,
     /// Of those: already acknowledged as durable when they were sent again.
+    #[serde(serialize_with = "js::number")]
     pub resent_durable: u64,
     /// Payload bytes received.
+    #[serde(serialize_with = "js::number")]
     pub received: u64,
     /// Of those: already durable here when they came.
+    #[serde(serialize_with = "js::number")]
     pub received_durable: u64,
     /// Bytes that were already here when the fetch began in this process.
+    #[serde(serialize_with = "js::number")]
     pub resumed: u64,
 }
 
 /// What the user may do with an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum OfferAction {
     /// Fetch it.

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
-use kith_peer::node::{Node, NodeConfig};
+use kith_peer::node::{Node, NodeConfig, profile_home};
 
 use crate::exit::{Failure, TABLE};
 use crate::room_server::ServerArgs;
@@ -132,7 +133,8 @@ pub struct Global {
         global = true,
         env = "KITH_LOOPBACK",
         hide_env_values = true,
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = FalseyValueParser::new()
     )]
     pub loopback: bool,
 }
@@ -233,34 +235,15 @@ impl From<String> for Secret {
 impl Global {
     /// Opens the profile and starts the engine.
     pub async fn start(&self, stop: &mut Stop) -> Result<Node, Failure> {
-        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-        let user = std::env::var_os("HOME").map(PathBuf::from);
+        let home = profile_home(self.home.clone());
         let config = NodeConfig {
-            home: profile(self.home.clone(), data, user)?,
+            home: home.ok_or_else(|| Failure::usage("Say where the profile is: --home DIR."))?,
             name: self.name.clone(),
             rejoin: false,
             include_loopback: self.loopback,
         };
         stop.or(async { Ok(Node::start(config).await?) }).await
     }
-}
-
-/// Where the profile is: the first of the option, the XDG data folder and the user's own folder.
-fn profile(
-    option: Option<PathBuf>,
-    data: Option<PathBuf>,
-    user: Option<PathBuf>,
-) -> Result<PathBuf, Failure> {
-    // The XDG rules say to ignore what is not absolute.
-    let data = data.filter(|d| d.is_absolute());
-    option
-        .filter(|p| !p.as_os_str().is_empty())
-        .or_else(|| data.map(|d| d.join("kith")))
-        .or_else(|| {
-            let user = user.filter(|u| u.is_absolute());
-            user.map(|u| u.join(".local/share/kith"))
-        })
-        .ok_or_else(|| Failure::usage("Say where the profile is: --home DIR."))
 }
 
 #[cfg(test)]
@@ -271,16 +254,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_profile_has_one_place() {
-        let p = |s: &str| Some(PathBuf::from(s));
-        let at = |a, b, c| profile(a, b, c).map(|p| p.display().to_string());
-        assert_eq!(at(p("x"), p("/d"), p("/u")).unwrap(), "x");
-        assert_eq!(at(None, p("/d"), p("/u")).unwrap(), "/d/kith");
-        assert_eq!(at(p(""), p("d"), p("/u")).unwrap(), "/u/.local/share/kith");
-        assert_eq!(at(None, None, None).unwrap_err().exit as u8, 2);
     }
 
     #[test]

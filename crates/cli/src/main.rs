@@ -38,6 +38,8 @@ use signals::Stop;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // Before the first thread.
+    kith_peer::memory::settle();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return explain(&e),

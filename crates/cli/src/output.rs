@@ -103,9 +103,11 @@ impl Out {
                 room.invite = text::redacted(&room.invite);
                 self.object(&Change::Room(room))
             }
-            Change::RoomGone { .. } | Change::Person(_) | Change::Message(_) | Change::Offer(_) => {
-                self.object(change)
-            }
+            Change::Me(_)
+            | Change::RoomGone { .. }
+            | Change::Person(_)
+            | Change::Message(_)
+            | Change::Offer(_) => self.object(change),
         }
     }
 

@@ -109,8 +109,8 @@ mod tests {
     use super::*;
     use crate::testing::{ADA, BOB, ROOM, message};
     use kith_api::{
-        Accept, ApiError, CreateRoom, Created, Empty, JoinRoom, Joined, OfferFiles, OfferRef,
-        Offered, RoomRef, SendText, Sent, Snapshot, Withdraw,
+        Accept, ApiError, CreateRoom, Created, Empty, JoinRoom, Joined, Me, OfferFiles, OfferRef,
+        Offered, Rename, RoomRef, SendText, Sent, Snapshot, Withdraw,
     };
     use kith_protocol::Code;
 
@@ -155,6 +155,9 @@ mod tests {
             no()
         }
         async fn withdraw(&self, _: Withdraw) -> Result<Empty, ApiError> {
+            no()
+        }
+        async fn rename(&self, _: Rename) -> Result<Me, ApiError> {
             no()
         }
     }

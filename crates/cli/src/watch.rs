@@ -66,7 +66,7 @@ impl Watch {
         let offers = now.offers.into_iter().map(Change::Offer);
         for change in rooms.chain(people).chain(offers) {
             // People come and go by changes, so that nobody is announced twice.
-            if room_of(&change) == room {
+            if room_of(&change) == Some(room) {
                 watch.take(&change, out)?;
             }
         }
@@ -77,7 +77,7 @@ impl Watch {
     pub async fn next(&mut self, out: &mut Out) -> Result<Seen, Failure> {
         loop {
             match self.changes.next().await {
-                Some(Update::Change(change)) if room_of(&change) == self.room.id => {
+                Some(Update::Change(change)) if room_of(&change) == Some(self.room.id) => {
                     self.take(&change, out)?;
                     return Ok(Seen::Change(change));
                 }
@@ -122,7 +122,7 @@ impl Room {
             Change::Room(room) => self.session.as_ref() == Some(room),
             Change::Person(person) => self.people.get(&person.peer) == Some(person),
             Change::Offer(offer) => self.offers.get(&(offer.from, offer.offer)) == Some(offer),
-            Change::RoomGone { .. } | Change::Message(_) => false,
+            Change::Me(_) | Change::RoomGone { .. } | Change::Message(_) => false,
         }
     }
 
@@ -147,7 +147,7 @@ impl Room {
                 self.offers.insert((offer.from, offer.offer), offer.clone());
                 None
             }
-            Change::Message(_) => None,
+            Change::Me(_) | Change::Message(_) => None,
         }
     }
 
@@ -197,13 +197,14 @@ impl Room {
 }
 
 /// The room a change belongs to.
-fn room_of(change: &Change) -> RoomId {
+fn room_of(change: &Change) -> Option<RoomId> {
     match change {
-        Change::Room(room) => room.room,
-        Change::RoomGone { room } => *room,
-        Change::Person(person) => person.room,
-        Change::Message(message) => message.room,
-        Change::Offer(offer) => offer.room,
+        Change::Me(_) => None,
+        Change::Room(room) => Some(room.room),
+        Change::RoomGone { room } => Some(*room),
+        Change::Person(person) => Some(person.room),
+        Change::Message(message) => Some(message.room),
+        Change::Offer(offer) => Some(offer.room),
     }
 }
 

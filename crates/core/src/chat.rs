@@ -25,9 +25,11 @@ use crate::time::{Deadline, Mono};
 pub const WINDOW: u64 = 64;
 /// Newest own entries kept in memory; older ones are read from the store.
 pub const TAIL: usize = 256;
-/// Entries of one log that may wait for the store: more of ours are refused, more of a peer's are
-/// dropped and asked for again.
+/// Entries of ours that may wait for the store; more are refused.
 pub const QUEUE: u64 = 1024;
+/// Entries of a peer's that may wait for the store; more are dropped and asked for again. An
+/// honest one has no more than [`WINDOW`] that we have not acknowledged.
+pub const PEER_QUEUE: u64 = WINDOW;
 /// What could not be stored of a peer's log is tried again after this, doubled each time …
 pub const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// … up to this.
@@ -333,7 +335,7 @@ impl Chat {
             )];
         }
         let pending = p.log.pending();
-        if seq != pending + 1 || pending - p.log.durable >= QUEUE {
+        if seq != pending + 1 || pending - p.log.durable >= PEER_QUEUE {
             if seq > pending && !p.asked {
                 p.asked = true;
                 return vec![ChatOut::Send(peer, PeerMessage::ChatSync { have: pending })];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_api::{ApiError, Event, Me, Snapshot};
+use kith_api::{ApiError, Change, Event, Me, Snapshot};
 use kith_protocol::ids::Digest;
 use kith_protocol::{Code, IdPk, PeerId, RoomId};
 use rand_chacha::ChaCha8Rng;
@@ -90,6 +90,8 @@ pub struct Engine {
     rng: ChaCha8Rng,
     jobs: u64,
     rev: u64,
+    /// Our name is another one since the last event.
+    renamed: bool,
 }
 
 impl Engine {
@@ -111,6 +113,7 @@ impl Engine {
             rng: ChaCha8Rng::from_seed(seed),
             jobs: 0,
             rev: 0,
+            renamed: false,
         }
     }
 
@@ -209,13 +212,18 @@ impl Engine {
         let open = || self.rooms.values().filter(|r| r.is_open());
         Snapshot {
             rev: self.rev,
-            me: Me {
-                peer: self.me,
-                name: self.config.name.clone(),
-            },
+            me: self.me(),
             rooms: open().map(Room::view).collect(),
             people: open().flat_map(Room::people).collect(),
             offers: open().flat_map(Room::offers).collect(),
+        }
+    }
+
+    /// Us.
+    pub fn me(&self) -> Me {
+        Me {
+            peer: self.me,
+            name: self.config.name.clone(),
         }
     }
 
@@ -243,6 +251,11 @@ impl Engine {
         command: Command,
         now: Now,
     ) -> Result<Option<Reply>, ApiError> {
+        if let Command::Rename(name) = command {
+            self.renamed |= self.config.name != name;
+            self.config.name = name;
+            return Ok(Some(Reply::Done));
+        }
         let Engine {
             config,
             me,
@@ -303,11 +316,22 @@ impl Engine {
                 open_room(rooms, id)?.withdraw(offer, ctx)?;
                 Ok(Some(Reply::Done))
             }
+            // Done above: it is not a matter of rooms.
+            Command::Rename(_) => Ok(Some(Reply::Done)),
         }
     }
 
     /// Turns what the machines marked as changed into events.
     fn show(&mut self) {
+        if std::mem::take(&mut self.renamed) {
+            self.rev += 1;
+            let change = Change::Me(self.me());
+            let event = Event {
+                rev: self.rev,
+                change,
+            };
+            self.out.push_back(Effect::Event(event));
+        }
         for room in self.rooms.values_mut() {
             for change in room.take_changes() {
                 self.rev += 1;
@@ -330,4 +354,34 @@ fn open_room(rooms: &mut BTreeMap<RoomId, Room>, id: RoomId) -> Result<&mut Room
         .get_mut(&id)
         .filter(|r| r.is_open())
         .ok_or_else(|| ApiError::new(Code::NotJoined))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::config;
+
+    #[test]
+    fn another_name_is_told_once() {
+        let mut engine = Engine::new(config(), Saved::default(), [3; 32]);
+        let mut rename = |name: &str| {
+            let command = Command::Rename(name.into());
+            engine.handle(Input::Command(1, command), Now::default());
+            let effects: Vec<Effect> = std::iter::from_fn(|| engine.poll()).collect();
+            (effects, engine.snapshot())
+        };
+        let (effects, snapshot) = rename("Mia");
+        assert_eq!(snapshot.me.name, "Mia");
+        let event = Event {
+            rev: 1,
+            change: Change::Me(snapshot.me),
+        };
+        let [Effect::Reply(1, Ok(Reply::Done)), Effect::Event(told)] = &effects[..] else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(*told, event);
+        let (effects, snapshot) = rename("Mia");
+        assert_eq!(effects.len(), 1, "the same name is no news");
+        assert_eq!(snapshot.rev, 1);
+    }
 }

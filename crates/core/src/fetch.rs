@@ -1,9 +1,12 @@
 //! Others' offers and our fetching of them.
 //!
 //! ```text
-//! Seen → Offered → Accepted → Fetching ⇄ Stalled → Done
-//!            └→ Declined          └→ Failed, Withdrawn → Offered (when announced again)
+//! Seen → Offered → (Reading →) Accepted → Fetching ⇄ Stalled → Done
+//!            └→ Declined                     └→ Failed, Withdrawn → Offered (announced again)
 //! ```
+//! Of a long manifest only the beginning is kept until the user takes the offer; the rest is asked
+//! for then.
+//!
 //! Nothing is acknowledged before the store has recorded it, and nothing is recorded before the
 //! disk has it: what a sender was told is durable is durable.
 
@@ -33,7 +36,12 @@ pub const STRIKES: u32 = 3;
 pub const MISMATCHES: u32 = 2;
 /// Offers of one peer that are remembered, those that ended included.
 pub const MAX_KNOWN: usize = 1024;
-/// Memory that the manifests of one peer may take, in bytes, about.
+/// Memory that manifests of one peer may take before the user has taken the offers, in bytes,
+/// about …
+pub const MAX_LOOK: usize = 2 << 20;
+/// … and those of all peers of a room.
+pub const MAX_LOOK_ALL: usize = 16 << 20;
+/// Memory that the manifests of one peer may take in all, in bytes, about.
 pub const MAX_MANIFESTS: usize = 256 << 20;
 
 /// Others' offers in one room.
@@ -56,7 +64,7 @@ struct Fetch {
     entries: Vec<Entry>,
     /// Memory that they take, about.
     weight: usize,
-    /// Pages that still come without being asked for.
+    /// Pages that still come without another question.
     pages_due: usize,
     state: State,
     /// The link over which the sender announces it now.
@@ -75,12 +83,20 @@ struct Fetch {
     strikes: u32,
     mismatches: u32,
     traffic: Traffic,
+    /// When it was first seen here, milliseconds since 1970.
+    at: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
+    /// The beginning of the manifest comes.
     Seen,
+    /// There is the whole manifest, or enough of it to decide.
     Offered,
+    /// Taken, and the rest of the manifest comes.
+    Reading {
+        dir: String,
+    },
     /// The disk is being prepared and the record stored.
     Accepted,
     Fetching {
@@ -169,7 +185,7 @@ impl Fetches {
                 offer_id,
                 first,
                 entries,
-            } => self.on_entries(peer, offer_id, first, entries),
+            } => self.on_entries(peer, offer_id, first, entries, ctx),
             PeerMessage::EntryDone {
                 offer_id,
                 entry,
@@ -184,7 +200,7 @@ impl Fetches {
                     return Vec::new();
                 };
                 let known = f.entries.get(entry as usize).is_some_and(|e| !e.dir);
-                if let (State::Fetching { .. }, true) = (f.state, known) {
+                if let (State::Fetching { .. }, true) = (&f.state, known) {
                     ctx.out(Effect::Fetch(
                         key,
                         f.run,
@@ -212,6 +228,7 @@ impl Fetches {
                             FetchEffect::Stop { discard: false },
                         ));
                     }
+                    State::Reading { .. } => f.shrink(),
                     State::Seen | State::Offered | State::Withdrawn(_) => {}
                 }
                 f.state = State::Withdrawn(why);
@@ -244,12 +261,22 @@ impl Fetches {
         let mut stalled = Vec::new();
         for ((from, offer), f) in declined {
             f.link = Some(link);
-            if f.state == State::Stalled {
-                stalled.push(FetchKey {
-                    room: self.room,
-                    from: *from,
-                    offer: *offer,
-                });
+            let key = FetchKey {
+                room: self.room,
+                from: *from,
+                offer: *offer,
+            };
+            match f.state {
+                State::Stalled => stalled.push(key),
+                State::Reading { .. } => out.push(f.browse(key)),
+                State::Seen
+                | State::Offered
+                | State::Accepted
+                | State::Fetching { .. }
+                | State::Done
+                | State::Failed(_)
+                | State::Declined
+                | State::Withdrawn(_) => {}
             }
         }
         for key in stalled {
@@ -289,6 +316,10 @@ impl Fetches {
                     f.run,
                     FetchEffect::Stop { discard: false },
                 ));
+                f.state = State::Offered;
+            }
+            if let State::Reading { .. } = f.state {
+                f.shrink();
                 f.state = State::Offered;
             }
         }
@@ -374,6 +405,7 @@ impl Fetch {
             strikes: 0,
             mismatches: 0,
             traffic: Traffic::default(),
+            at: 0,
         }
     }
 
@@ -382,10 +414,12 @@ impl Fetch {
         match self.state {
             State::Seen => vec![OfferAction::Decline],
             State::Offered => vec![OfferAction::Accept, OfferAction::Decline],
-            State::Accepted | State::Fetching { .. } | State::Stalled => vec![OfferAction::Cancel],
+            State::Reading { .. } | State::Accepted | State::Fetching { .. } | State::Stalled => {
+                vec![OfferAction::Cancel]
+            }
             State::Failed(_) if manifest => vec![OfferAction::Accept, OfferAction::Decline],
-            State::Declined if manifest => vec![OfferAction::Accept],
-            State::Failed(_) | State::Declined | State::Done | State::Withdrawn(_) => Vec::new(),
+            State::Declined => vec![OfferAction::Accept],
+            State::Failed(_) | State::Done | State::Withdrawn(_) => Vec::new(),
         }
     }
 
@@ -393,17 +427,12 @@ impl Fetch {
         self.entries.len() == self.count as usize
     }
 
-    fn forget_manifest(&mut self) {
-        self.entries = Vec::new();
-        self.weight = 0;
-        self.pages_due = limits::PAGES_AHEAD;
-    }
-
     /// Whether it counts against what one peer may have open.
     fn is_open(&self) -> bool {
         match self.state {
             State::Seen
             | State::Offered
+            | State::Reading { .. }
             | State::Accepted
             | State::Fetching { .. }
             | State::Stalled => true,

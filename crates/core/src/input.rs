@@ -79,6 +79,8 @@ pub enum Command {
     Decline(FetchKey),
     /// Take back our own offer.
     Withdraw(RoomId, OfferId),
+    /// Have another display name, one that is fit to show.
+    Rename(String),
 }
 
 /// Files to offer.

@@ -266,12 +266,7 @@ impl Link {
             LinkNews::ChannelsOpen => {
                 self.channels_open = true;
                 self.heard = ctx.now.mono;
-                let confirm = PeerMessage::Confirm {
-                    my_fp: ctx.config.fp,
-                    your_fp: self.fp,
-                    session: self.tag,
-                };
-                self.effect(ctx, LinkEffect::Send(Box::new(confirm)));
+                self.confirm(ctx);
                 self.try_open(ctx)
             }
             LinkNews::Message(message) => self.on_message(message, ctx),

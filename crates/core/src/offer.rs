@@ -72,12 +72,15 @@ pub fn pages(offer_id: OfferId, entries: &[Entry], first: u32) -> Vec<PeerMessag
     out
 }
 
-/// One past the last entry in these pages, 0 if there are none.
-pub fn end_of(pages: &[PeerMessage]) -> u32 {
-    match pages.last() {
-        Some(PeerMessage::Entries { first, entries, .. }) => first + entries.len() as u32,
-        Some(_) | None => 0,
+/// Entries in these pages.
+pub fn count_of(pages: &[PeerMessage]) -> usize {
+    let mut count = 0;
+    for page in pages {
+        if let PeerMessage::Entries { entries, .. } = page {
+            count += entries.len();
+        }
     }
+    count
 }
 
 /// The first entries, for people to look at.

@@ -12,6 +12,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_api::Traffic;
 use kith_protocol::peer::{Entry, PeerMessage};
@@ -22,9 +23,18 @@ use crate::effect::{Effect, ServeEffect};
 use crate::engine::Ctx;
 use crate::input::ServeKey;
 use crate::offer;
+use crate::time::Mono;
 
 /// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
 const MAX_DECLARED: usize = 65_536;
+/// How often the whole manifest may go out over one link, about. Once is enough, unless the user
+/// there takes the offer, thinks better of it and takes it again.
+const MANIFESTS_PER_LINK: usize = 8;
+
+/// A receiver may have us start over so often at once …
+pub const STARTS_MOST: u32 = 16;
+/// … and again after each of these: every start opens files and takes a thread.
+pub const START_EVERY: Duration = Duration::from_secs(2);
 
 /// Our offers in one room.
 #[derive(Debug)]
@@ -44,6 +54,8 @@ struct Offer {
     /// Empty: everybody.
     to: BTreeSet<PeerId>,
     withdrawn: bool,
+    /// When it was made, milliseconds since 1970.
+    at: u64,
     receivers: BTreeMap<PeerId, Receiver>,
 }
 
@@ -57,11 +69,14 @@ struct Receiver {
     verified_bytes: u64,
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
-    /// Entries of the manifest that went out over this link.
-    paged: u32,
+    /// Entries of the manifest that went out over this link, each as often as it did.
+    paged: usize,
     /// Chunks this process has sent, of entries that are not yet verified.
     sent: BTreeMap<u32, RangeSet>,
     traffic: Traffic,
+    /// Starts that it may still have, as of when.
+    starts_left: u32,
+    starts_at: Mono,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +136,7 @@ impl Serves {
                 continue;
             };
             r.declared = Declared::default();
+            r.paged = 0;
             if let State::Serving { .. } = r.state {
                 stop(room, peer, *id, r, ctx);
                 r.state = State::Stalled;
@@ -144,13 +160,12 @@ impl Serves {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                // Each page goes out once a link: a short question must not cost us megabytes
-                // again and again.
-                if first < r.paged {
+                // A short question must not cost us megabytes for ever.
+                if r.paged >= MANIFESTS_PER_LINK * offer.entries.len() {
                     return Vec::new();
                 }
                 let pages = offer::pages(offer_id, offer.entries, first);
-                r.paged = offer::end_of(&pages).max(r.paged);
+                r.paged += offer::count_of(&pages);
                 pages.into_iter().map(|m| ServeOut::Send(peer, m)).collect()
             }
             PeerMessage::Have {
@@ -271,6 +286,13 @@ impl Serves {
             };
             return vec![ServeOut::Send(peer, gone)];
         };
+        if !r.may_start(ctx.now.mono) {
+            let why = Code::RateLimited;
+            let gone = PeerMessage::Gone { offer_id: id, why };
+            let mut out = vec![ServeOut::Send(peer, gone)];
+            out.extend(self.finish(peer, id, State::Failed(why), ctx));
+            return out;
+        }
         let entries = Arc::clone(offer.entries);
         stop(room, peer, id, r, ctx);
         // What it had before it may have thrown away since: what it says now counts.
@@ -350,7 +372,22 @@ impl Receiver {
             paged: 0,
             sent: BTreeMap::new(),
             traffic: Traffic::default(),
+            starts_left: STARTS_MOST,
+            starts_at: Mono::default(),
         }
+    }
+
+    /// Whether the receiver may have us start now.
+    fn may_start(&mut self, now: Mono) -> bool {
+        let earned = now.since(self.starts_at).as_millis() / START_EVERY.as_millis();
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.starts_left = self.starts_left.saturating_add(earned).min(STARTS_MOST);
+            self.starts_at = now;
+        }
+        let may = self.starts_left > 0;
+        self.starts_left = self.starts_left.saturating_sub(1);
+        may
     }
 
     fn done_bytes(&self, entries: &[Entry]) -> u64 {

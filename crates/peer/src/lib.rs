@@ -7,8 +7,10 @@
 //! | [`seal`] | the Noise handshake between two members |
 //! | [`disk`] | reading what is sent, writing what is received |
 //! | [`store`] | identity, rooms, history and progress, durably |
+//! | [`memory`] | what the allocator keeps |
 
 pub mod disk;
+pub mod memory;
 pub mod node;
 pub mod rtc;
 pub mod seal;

@@ -13,6 +13,25 @@ macro_rules! codes {
             Unknown,
         }
 
+        #[cfg(feature = "ts")]
+        impl ts_rs::TS for Code {
+            type WithoutGenerics = Self;
+            type OptionInnerType = Self;
+
+            fn name(_: &ts_rs::Config) -> String {
+                "Code".into()
+            }
+
+            fn inline(_: &ts_rs::Config) -> String {
+                let name = |c: &Code| format!("{:?}", c.name());
+                Code::ALL.iter().map(name).collect::<Vec<_>>().join(" | ")
+            }
+
+            fn decl(cfg: &ts_rs::Config) -> String {
+                format!("type Code = {};", Self::inline(cfg))
+            }
+        }
+
         impl Code {
             /// Every code of this build, in table order.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)* Code::Unknown];

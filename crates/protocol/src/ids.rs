@@ -61,6 +61,25 @@ macro_rules! id {
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        #[cfg(feature = "ts")]
+        impl ts_rs::TS for $name {
+            type WithoutGenerics = Self;
+            type OptionInnerType = Self;
+
+            fn name(_: &ts_rs::Config) -> String {
+                stringify!($name).into()
+            }
+
+            fn inline(_: &ts_rs::Config) -> String {
+                // Two kinds of id are never taken for one another.
+                concat!("string & { readonly id: \"", stringify!($name), "\" }").into()
+            }
+
+            fn decl(cfg: &ts_rs::Config) -> String {
+                format!("type {} = {};", Self::name(cfg), Self::inline(cfg))
+            }
+        }
     };
 }
 

@@ -69,7 +69,8 @@ pub enum PeerMessage {
         entries: Vec<Entry>,
     },
     /// Asks for more of a manifest. The sender of an offer sends the first
-    /// [`limits::PAGES_AHEAD`] pages unasked, so most offers need no question.
+    /// [`limits::PAGES_AHEAD`] pages unasked, so most offers need no question; of longer ones the
+    /// rest is asked for when the user takes them.
     Browse {
         /// The offer.
         offer_id: OfferId,
@@ -233,8 +234,10 @@ impl PeerMessage {
 
     /// The bytes to send.
     pub fn to_bytes(&self) -> bytes::Bytes {
+        // Without the room to grow that is left: it may wait long for somebody who does not read.
         serde_json::to_vec(self)
             .expect("peer messages hold nothing JSON cannot carry")
+            .into_boxed_slice()
             .into()
     }
 

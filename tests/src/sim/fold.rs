@@ -21,6 +21,8 @@ impl Fold {
         assert_eq!(event.rev, self.rev + 1, "revisions rise by one");
         self.rev = event.rev;
         match event.change {
+            // Nobody in this world takes another name.
+            Change::Me(me) => panic!("renamed by itself: {me:?}"),
             Change::Room(v) => {
                 self.rooms.insert(v.room, v);
             }

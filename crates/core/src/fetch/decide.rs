@@ -12,7 +12,7 @@ use crate::engine::Ctx;
 use crate::record::{FetchKey, FetchRecord, Put};
 
 impl Fetches {
-    /// Takes an offer, into `dir`.
+    /// Takes an offer, into `dir`. What is missing of its manifest is asked for first.
     pub fn accept(
         &mut self,
         key: FetchKey,
@@ -26,6 +26,27 @@ impl Fetches {
         if !f.can().contains(&OfferAction::Accept) {
             return Err(ApiError::new(Code::NotNow));
         }
+        if f.has_manifest() {
+            return Ok(self.prepare(key, dir, ctx));
+        }
+        f.state = State::Reading { dir };
+        // Without a link it is asked for when the offer is announced again.
+        let ask = f.link.is_some().then(|| f.browse(key));
+        let changed = FetchOut::Changed(key.from, key.offer);
+        Ok(ask.into_iter().chain([changed]).collect())
+    }
+
+    /// The user wants it in `dir`, and its manifest is here.
+    pub(super) fn prepare(
+        &mut self,
+        key: FetchKey,
+        dir: String,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let at = (key.from, key.offer);
+        let Some(f) = self.fetches.get_mut(&at) else {
+            return Vec::new();
+        };
         self.runs = self.runs.wrapping_add(1);
         f.run = self.runs;
         let saved = self
@@ -70,7 +91,7 @@ impl Fetches {
             done,
         };
         ctx.out(Effect::Fetch(key, f.run, effect));
-        Ok(vec![FetchOut::Changed(key.from, key.offer)])
+        vec![FetchOut::Changed(key.from, key.offer)]
     }
 
     /// Refuses an offer, or ends its fetch and removes what is unfinished.
@@ -106,6 +127,7 @@ impl Fetches {
         f.synced.clear();
         f.done.clear();
         f.measure();
+        f.shrink();
         self.saved.remove(&at);
         self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         Ok(vec![

@@ -3,7 +3,7 @@
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::{Code, LinkId, OfferId, PeerId, limits};
 
-use super::{Fetch, FetchOut, Fetches, MAX_KNOWN, MAX_MANIFESTS, State};
+use super::{Fetch, FetchOut, Fetches, MAX_KNOWN, MAX_LOOK, MAX_LOOK_ALL, MAX_MANIFESTS, State};
 use crate::engine::Ctx;
 use crate::offer;
 use crate::record::FetchKey;
@@ -32,7 +32,8 @@ impl Fetches {
                     PeerMessage::Decline { offer_id: id, why },
                 )];
             }
-            let f = Fetch::new(name, note, count, total, link);
+            let mut f = Fetch::new(name, note, count, total, link);
+            f.at = ctx.now.unix_ms;
             self.fetches.insert((peer, id), f);
             return vec![FetchOut::Changed(peer, id)];
         };
@@ -62,27 +63,104 @@ impl Fetches {
                 };
                 out.push(FetchOut::Send(peer, message));
             }
+            State::Reading { .. } => out.push(f.browse(key)),
             State::Offered | State::Accepted => {}
         }
         out
     }
 
+    /// A page of a manifest.
     pub(super) fn on_entries(
         &mut self,
         peer: PeerId,
         id: OfferId,
         first: u32,
         entries: Vec<Entry>,
+        ctx: &mut Ctx<'_>,
     ) -> Vec<FetchOut> {
+        let Some(f) = self.fetches.get(&(peer, id)) else {
+            return Vec::new();
+        };
+        let fits = f.entries.len() + entries.len() <= f.count as usize;
+        if first as usize != f.entries.len() || !fits {
+            return Vec::new();
+        }
+        match f.state {
+            State::Seen => self.look(peer, id, entries),
+            State::Reading { .. } => self.read(peer, id, entries, ctx),
+            State::Offered
+            | State::Accepted
+            | State::Fetching { .. }
+            | State::Stalled
+            | State::Done
+            | State::Failed(_)
+            | State::Declined
+            | State::Withdrawn(_) => Vec::new(),
+        }
+    }
+
+    /// Nobody wants it yet: as much as there is room for, and no question for more.
+    fn look(&mut self, peer: PeerId, id: OfferId, entries: Vec<Entry>) -> Vec<FetchOut> {
+        let unwanted = |of: Option<PeerId>| -> usize {
+            let of = self
+                .fetches
+                .iter()
+                .filter(|((p, _), f)| of.is_none_or(|of| of == *p) && !f.is_wanted());
+            of.map(|(_, f)| f.weight).sum()
+        };
+        let left = (MAX_LOOK.saturating_sub(unwanted(Some(peer))))
+            .min(MAX_LOOK_ALL.saturating_sub(unwanted(None)));
+        let Some(f) = self.fetches.get_mut(&(peer, id)) else {
+            return Vec::new();
+        };
+        let (had, most) = (f.entries.len(), f.weight + left);
+        let came = entries.len();
+        for entry in entries {
+            let weight = offer::weight(&entry);
+            if f.weight + weight > most {
+                break;
+            }
+            f.weight += weight;
+            f.entries.push(entry);
+        }
+        f.pages_due = f.pages_due.saturating_sub(1);
+        let enough = f.entries.len() < had + came || f.pages_due == 0;
+        let sum = offer::total(&f.entries);
+        if f.has_manifest() || enough {
+            let honest = sum.is_some_and(|sum| match f.has_manifest() {
+                true => sum == f.total,
+                false => sum <= f.total,
+            });
+            if honest {
+                f.state = State::Offered;
+            } else {
+                f.forget_manifest();
+                f.state = State::Failed(Code::PeerProtocol);
+            }
+        } else if had >= offer::PREVIEW {
+            return Vec::new();
+        }
+        vec![FetchOut::Changed(peer, id)]
+    }
+
+    /// The user has taken it: everything.
+    fn read(
+        &mut self,
+        peer: PeerId,
+        id: OfferId,
+        entries: Vec<Entry>,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let key = FetchKey {
+            room: self.room,
+            from: peer,
+            offer: id,
+        };
         let of_peer = self.fetches.iter().filter(|((p, _), _)| *p == peer);
         let held: usize = of_peer.map(|(_, f)| f.weight).sum();
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
             return Vec::new();
         };
-        let fits = f.entries.len() + entries.len() <= f.count as usize;
-        if f.state != State::Seen || first as usize != f.entries.len() || !fits {
-            return Vec::new();
-        }
         let weight: usize = entries.iter().map(offer::weight).sum();
         if held.saturating_add(weight) > MAX_MANIFESTS {
             f.forget_manifest();
@@ -91,32 +169,53 @@ impl Fetches {
             let decline = PeerMessage::Decline { offer_id: id, why };
             return vec![FetchOut::Send(peer, decline), FetchOut::Changed(peer, id)];
         }
-        f.weight += weight;
         let shown = f.entries.len() < offer::PREVIEW;
+        f.weight += weight;
         f.entries.extend(entries);
-        let have = f.entries.len() as u32;
-        if have < f.count {
-            let mut out = Vec::new();
-            f.pages_due = f.pages_due.saturating_sub(1);
-            if f.pages_due == 0 {
-                f.pages_due = limits::PAGES_AHEAD;
-                let browse = PeerMessage::Browse {
-                    offer_id: id,
-                    first: have,
-                };
-                out.push(FetchOut::Send(peer, browse));
-            }
-            if shown {
-                out.push(FetchOut::Changed(peer, id));
-            }
-            return out;
+        f.pages_due = f.pages_due.saturating_sub(1);
+        if !f.has_manifest() {
+            let ask = (f.pages_due == 0).then(|| f.browse(key));
+            let changed = shown.then_some(FetchOut::Changed(peer, id));
+            return ask.into_iter().chain(changed).collect();
         }
-        f.state = if offer::total(&f.entries) == Some(f.total) {
-            State::Offered
-        } else {
+        if offer::total(&f.entries) != Some(f.total) {
             f.forget_manifest();
-            State::Failed(Code::PeerProtocol)
+            f.state = State::Failed(Code::PeerProtocol);
+            return vec![FetchOut::Changed(peer, id)];
+        }
+        let State::Reading { dir } = std::mem::replace(&mut f.state, State::Offered) else {
+            return Vec::new();
         };
-        vec![FetchOut::Changed(peer, id)]
+        self.prepare(key, dir, ctx)
+    }
+}
+
+impl Fetch {
+    /// The question for what is missing of the manifest.
+    pub(super) fn browse(&mut self, key: FetchKey) -> FetchOut {
+        self.pages_due = limits::PAGES_AHEAD;
+        let browse = PeerMessage::Browse {
+            offer_id: key.offer,
+            first: self.entries.len() as u32,
+        };
+        FetchOut::Send(key.from, browse)
+    }
+
+    /// Keeps what people look at: nobody wants the rest any more.
+    pub(super) fn shrink(&mut self) {
+        self.entries.truncate(offer::PREVIEW);
+        self.entries.shrink_to_fit();
+        self.weight = self.entries.iter().map(offer::weight).sum();
+    }
+
+    fn forget_manifest(&mut self) {
+        self.entries = Vec::new();
+        self.weight = 0;
+        self.pages_due = limits::PAGES_AHEAD;
+    }
+
+    /// Whether the user has taken it.
+    fn is_wanted(&self) -> bool {
+        self.record.is_some() || matches!(self.state, State::Reading { .. })
     }
 }

@@ -1,3 +1,5 @@
+mod manifests;
+
 use super::*;
 use crate::input::FetchNews;
 use crate::record::Put;
@@ -213,6 +215,26 @@ fn from_seen_to_done() {
             PeerMessage::OfferDone { offer_id: ID }
         ))
     );
+}
+
+#[test]
+fn a_finished_fetch_says_what_to_open() {
+    let done = |names: [&str; 2]| {
+        let mut r = Receiver::fetching();
+        assert_eq!(r.view().path, None, "not before it is done");
+        for (entry, name) in (0..).zip(names) {
+            let name = name.into();
+            r.news(FetchNews::Finished { entry, name });
+            r.stored();
+        }
+        assert_eq!(r.phase(), FetchPhase::Done);
+        assert_eq!(r.view().at, r.world.now.unix_ms);
+        r.view().path
+    };
+    let several = done(["a", "b"]);
+    assert_eq!(several.as_deref(), Some("down"));
+    let folder = done(["photos (1)/a", "photos (1)/b"]);
+    assert_eq!(folder.as_deref(), Some("down/photos (1)"));
 }
 
 #[test]
@@ -660,35 +682,6 @@ fn manifests_that_do_not_add_up_are_refused() {
 }
 
 #[test]
-fn long_manifests_are_asked_for_in_pages() {
-    let mut r = Receiver::new(&[]);
-    let id = OfferId([6; 16]);
-    let count = limits::PAGES_AHEAD as u32 * 2 + 5;
-    r.hear(PeerMessage::Offer {
-        offer_id: id,
-        name: "x".into(),
-        entries: count,
-        total: 0,
-        note: None,
-    });
-    let mut asked = Vec::new();
-    for first in 0..count {
-        let entries = vec![entry("x", 0)];
-        for o in r.hear(PeerMessage::Entries {
-            offer_id: id,
-            first,
-            entries,
-        }) {
-            if let FetchOut::Send(_, PeerMessage::Browse { first, .. }) = o {
-                asked.push(first);
-            }
-        }
-    }
-    assert_eq!(asked, [16, 32]);
-    assert_eq!(r.fetches.view(BOB, id).unwrap().phase, FetchPhase::Offered);
-}
-
-#[test]
 fn one_peer_cannot_fill_our_memory() {
     let mut r = Receiver::new(&[]);
     let offer = |n: u16, count| {
@@ -748,24 +741,6 @@ fn one_peer_cannot_fill_our_memory() {
         });
     }
     assert!(r.fetches.ids().len() <= MAX_KNOWN);
-
-    let mut r = Receiver::new(&[]);
-    let (offer_id, message) = offer(1, limits::MAX_ENTRIES);
-    r.hear(message);
-    let page = vec![entry(&"x".repeat(limits::MAX_PATH), 0); 14];
-    let out = (0..).map(|n| {
-        r.hear(PeerMessage::Entries {
-            offer_id,
-            first: n * 14,
-            entries: page.clone(),
-        })
-    });
-    let refused = out.take(10_000).find(|o| declined(o));
-    assert!(refused.is_some(), "a manifest of gigabytes");
-    assert_eq!(
-        r.fetches.view(BOB, offer_id).unwrap().phase,
-        FetchPhase::Failed
-    );
 }
 
 #[test]

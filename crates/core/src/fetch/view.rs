@@ -1,9 +1,11 @@
 //! Others' offers as front ends see them.
 
+use std::path::Path;
+
 use kith_api::{FetchPhase, OfferView};
 use kith_protocol::{OfferId, PeerId};
 
-use super::{Fetches, State};
+use super::{Fetch, Fetches, State};
 use crate::offer;
 
 impl Fetches {
@@ -18,7 +20,7 @@ impl Fetches {
         let (phase, why) = match f.state {
             State::Seen => (FetchPhase::Seen, None),
             State::Offered => (FetchPhase::Offered, None),
-            State::Accepted => (FetchPhase::Accepted, None),
+            State::Reading { .. } | State::Accepted => (FetchPhase::Accepted, None),
             State::Fetching { .. } => (FetchPhase::Fetching, None),
             State::Stalled => (FetchPhase::Stalled, None),
             State::Done => (FetchPhase::Done, None),
@@ -31,6 +33,7 @@ impl Fetches {
             from,
             offer: id,
             mine: false,
+            at: f.at,
             name: f.name.clone(),
             note: f.note.clone(),
             entries: f.count,
@@ -38,11 +41,41 @@ impl Fetches {
             total: f.total,
             phase,
             done: f.done_bytes(),
-            dir: f.record.as_ref().map(|r| r.dir.clone()),
+            dir: match &f.state {
+                State::Reading { dir } => Some(dir.clone()),
+                State::Seen
+                | State::Offered
+                | State::Accepted
+                | State::Fetching { .. }
+                | State::Stalled
+                | State::Done
+                | State::Failed(_)
+                | State::Declined
+                | State::Withdrawn(_) => f.record.as_ref().map(|r| r.dir.clone()),
+            },
+            path: f.path(),
             why,
             receivers: Vec::new(),
             traffic: f.traffic,
             can: f.can(),
         })
+    }
+}
+
+impl Fetch {
+    /// What a finished fetch became: its one file or folder, or the folder of several.
+    fn path(&self) -> Option<String> {
+        let State::Done = self.state else {
+            return None;
+        };
+        let dir = &self.record.as_ref()?.dir;
+        let root = |name: &'_ String| name.split('/').next().map(str::to_owned);
+        let mut roots = self.done.values().map(root);
+        let first = roots.next().flatten()?;
+        if roots.all(|r| r.as_ref() == Some(&first)) {
+            Path::new(dir).join(first).to_str().map(str::to_owned)
+        } else {
+            Some(dir.clone())
+        }
     }
 }

@@ -6,6 +6,7 @@ use kith_protocol::Code;
 use kith_protocol::peer::PeerMessage;
 
 use super::{IN_FLIGHT, Link, LinkOut, Phase};
+use crate::effect::LinkEffect;
 use crate::engine::Ctx;
 use crate::input::IceState;
 
@@ -77,6 +78,16 @@ impl Link {
         out
     }
 
+    /// Says who we are and whom we mean.
+    pub(super) fn confirm(&self, ctx: &mut Ctx<'_>) {
+        let confirm = PeerMessage::Confirm {
+            my_fp: ctx.config.fp,
+            your_fp: self.fp,
+            session: self.tag,
+        };
+        self.effect(ctx, LinkEffect::Send(Box::new(confirm)));
+    }
+
     pub(super) fn try_open(&mut self, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
         if !(self.channels_open && self.confirmed) || self.is_open() {
             return Vec::new();
@@ -84,6 +95,9 @@ impl Link {
         self.heard = ctx.now.mono;
         self.beat_at = ctx.now.mono;
         self.transition(Phase::Open);
+        // Said again: the WebRTC library loses what reaches an end whose channels are not up yet,
+        // and everything else we say would then come before it.
+        self.confirm(ctx);
         vec![LinkOut::Opened, LinkOut::Changed]
     }
 

@@ -300,7 +300,8 @@ fn the_confirmation_may_come_before_our_channels_are_reported() {
     assert!(!link.is_open());
     let out = link.handle(LinkNews::ChannelsOpen, &mut world.ctx());
     assert_eq!(out, [LinkOut::Opened, LinkOut::Changed]);
-    assert_eq!(effects(&mut world), ["confirm"]);
+    // Once more when we know that the other hears us, ahead of everything else.
+    assert_eq!(effects(&mut world), ["confirm", "confirm"]);
 }
 
 #[test]

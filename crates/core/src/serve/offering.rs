@@ -61,6 +61,7 @@ impl Serves {
                     total,
                     to,
                     withdrawn: false,
+                    at: ctx.now.unix_ms,
                     receivers: BTreeMap::new(),
                 };
                 self.offers.insert(id, offer);
@@ -129,7 +130,7 @@ impl Serves {
         };
         out.push(ServeOut::Send(peer, announce));
         let pages = offer::pages(id, &offer.entries, 0);
-        r.paged = offer::end_of(&pages);
+        r.paged = offer::count_of(&pages);
         out.extend(pages.into_iter().map(|m| ServeOut::Send(peer, m)));
         out
     }

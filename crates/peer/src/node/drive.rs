@@ -10,7 +10,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use kith_api::{ApiError, Snapshot};
 use kith_core::effect::{FetchEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect};
 use kith_core::input::{
-    Command, CommandResult, Input, JobId, ReqId, SealNews as CoreSealNews, ServeKey, SessionNews,
+    Command, CommandResult, Input, JobId, LinkNews, ReqId, SealNews as CoreSealNews, ServeKey,
+    SessionNews,
 };
 use kith_core::record::{FetchKey, Put};
 use kith_core::{Effect, Engine, Mono, Now};
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fetching::{Fetching, Start};
 use super::lanes::Lanes;
-use super::links::Links;
+use super::links::{Links, Outgoing};
 use super::server;
 use super::serving::{Plan, Serving};
 use super::subscription::Subscribers;
@@ -75,7 +76,7 @@ pub(crate) struct State {
     next_req: ReqId,
     sessions: HashMap<Sid, mpsc::UnboundedSender<ClientMessage>>,
     sealers: HashMap<(Sid, Sid), Sealer>,
-    links: HashMap<LinkId, mpsc::UnboundedSender<LinkEffect>>,
+    links: HashMap<LinkId, Outgoing>,
     serves: HashMap<ServeKey, (u32, Serving)>,
     fetches: HashMap<FetchKey, (u32, Fetching)>,
     sources: HashMap<(RoomId, OfferId), Arc<[SourceEntry]>>,
@@ -162,6 +163,10 @@ impl Driver {
                     let keys = invite.keys();
                     self.keys.insert(keys.room_id(), keys);
                 }
+                if let Command::Rename(name) = &command {
+                    // Handshakes from now on say this one.
+                    self.name.clone_from(name);
+                }
                 self.state.next_req += 1;
                 let req = self.state.next_req;
                 self.state.replies.insert(req, reply);
@@ -232,7 +237,7 @@ impl Driver {
                     let _ = reply.send(result);
                 }
             }
-            Effect::Event(event) => self.subscribers.push(&event.change),
+            Effect::Event(event) => self.subscribers.push(&event),
         }
     }
 
@@ -317,8 +322,8 @@ impl Driver {
                 self.state.links.insert(link, effects);
             }
             LinkEffect::Close => {
-                if let Some(effects) = self.state.links.remove(&link) {
-                    let _ = effects.send(LinkEffect::Close);
+                if let Some(outgoing) = self.state.links.remove(&link) {
+                    outgoing.send(LinkEffect::Close);
                 }
             }
             LinkEffect::Offer { .. }
@@ -328,8 +333,21 @@ impl Driver {
             | LinkEffect::Send(_)
             | LinkEffect::Beat(_)
             | LinkEffect::Ack { .. } => {
-                if let Some(effects) = self.state.links.get(&link) {
-                    let _ = effects.send(effect);
+                let Some(outgoing) = self.state.links.get(&link) else {
+                    return;
+                };
+                if !outgoing.send(effect) {
+                    tracing::warn!(%peer, "too much waits for somebody who does not read");
+                    // The link is closed with all that waits; it can be made anew.
+                    self.state.links.remove(&link);
+                    let news = LinkNews::Broken(Code::LinkLost);
+                    let input = Input::Link {
+                        room,
+                        peer,
+                        link,
+                        news,
+                    };
+                    self.state.local.push_back(input);
                 }
             }
         }

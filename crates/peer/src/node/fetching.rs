@@ -21,19 +21,21 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::target_code;
-use super::lanes::{Lanes, Queued};
+use super::lanes::{Lanes, Queued, Taker};
 use super::layout::Layout;
 use super::tasks::Tasks;
 use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, Sha256State};
 
 /// Written bytes after which a checkpoint is taken …
-const CHECKPOINT_BYTES: u64 = 8 * 1024 * 1024;
+const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 /// … or after this long.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// Received bytes are reported in steps of this.
 const REPORT_BYTES: u64 = 1024 * 1024;
 /// Small files that get their names together: one sync serves them all. Each holds two handles.
 const FINISH_TOGETHER: usize = 64;
+/// Files that are written at once, whatever the sender begins: each holds two handles.
+const MOST_OPEN: usize = 64;
 
 /// What a fetch is told.
 pub(crate) enum FetchMessage {
@@ -50,6 +52,7 @@ pub(crate) enum FetchMessage {
 /// The handle of a fetch at work; dropping it stops the fetch.
 pub(crate) struct Fetching {
     messages: mpsc::UnboundedSender<FetchMessage>,
+    taker: Taker,
     lanes: Lanes,
     attached: Option<(LinkId, u32)>,
 }
@@ -79,6 +82,7 @@ impl Fetching {
         tasks.spawn("fetch ticks", tick(ticks, tasks.token().clone()));
         tasks.spawn_blocking("fetch", move || run(start, queue, syncs, report));
         Fetching {
+            taker: Taker::new(messages.clone()),
             messages,
             lanes: lanes.clone(),
             attached: None,
@@ -88,7 +92,7 @@ impl Fetching {
     /// Takes the frames of `transfer` on `link`, and no others.
     pub fn attach(&mut self, link: LinkId, transfer: u32) {
         self.detach();
-        self.lanes.attach(link, transfer, self.messages.clone());
+        self.lanes.attach(link, transfer, &self.taker);
         self.attached = Some((link, transfer));
     }
 
@@ -203,6 +207,7 @@ fn run(
             Some(FetchMessage::Expect(entry, sha256)) => fetch.expect(entry, sha256),
             Some(FetchMessage::Chunks(chunks)) => chunks
                 .into_iter()
+                .filter(|queued| !queued.is_stale())
                 .try_for_each(|queued| fetch.take(&queued.chunk)),
             Some(FetchMessage::Tick) => {
                 if fetch.unsynced > 0 {
@@ -303,7 +308,12 @@ impl Fetch {
             return Ok(());
         }
         self.expected.insert(entry, sha256);
-        self.open_entry(entry)?;
+        // Only what may be complete now is opened; the others are when their chunks come.
+        let size = e.size;
+        let whole = |have: &RangeSet| have.count() >= frame::chunks(size);
+        if size == 0 || self.before.get(&entry).is_some_and(whole) {
+            self.open_entry(entry)?;
+        }
         self.try_complete(entry)
     }
 
@@ -365,11 +375,15 @@ impl Fetch {
         let Some(e) = self.record.entries.get(entry as usize) else {
             return Ok(());
         };
-        let part = self.layout.part(entry, e.size)?;
+        let size = e.size;
+        if self.open.len() >= MOST_OPEN {
+            self.park()?;
+        }
+        let part = self.layout.part(entry, size)?;
         let have = self.before.remove(&entry).unwrap_or_default();
         let open = Open {
             part,
-            size: e.size,
+            size,
             durable: have.clone(),
             have,
             fresh: RangeSet::new(),
@@ -377,6 +391,20 @@ impl Fetch {
             hashed: 0,
         };
         self.open.insert(entry, open);
+        Ok(())
+    }
+
+    /// Closes the file that was begun first; what it has is made durable and found again.
+    fn park(&mut self) -> Result<(), DiskError> {
+        let Some((entry, open)) = self.open.pop_first() else {
+            return Ok(());
+        };
+        if !open.fresh.is_empty() {
+            open.part.syncer().sync()?;
+            let ranges = open.fresh;
+            self.report.say(FetchNews::Durable { entry, ranges });
+        }
+        self.before.insert(entry, open.have);
         Ok(())
     }
 

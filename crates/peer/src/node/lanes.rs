@@ -5,6 +5,7 @@
 //! workers on their way to the core.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,14 @@ use kith_protocol::frame::{Chunk, Frame, FrameError};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, PeerId, RoomId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::fetching::FetchMessage;
 use crate::rtc::Lane;
 
 /// Chunk payloads that a sender may have on the way before the receiver says they are durable,
 /// in units of [`limits::CHUNK`]. Wide enough that a disk's sync does not stop the sender.
-pub(crate) const WINDOW: usize = 512;
+pub(crate) const WINDOW: usize = 192;
 
 /// As many chunks wait in memory for a fetch's disk: all that the other side may send unasked, so
 /// that a slow disk never makes the lane, and with it the messages, wait.
@@ -31,7 +33,38 @@ const TOGETHER: usize = 32;
 /// A chunk and its place in the fetch's queue.
 pub(crate) struct Queued {
     pub chunk: Chunk,
+    turn: u64,
+    turns: Arc<AtomicU64>,
     _place: OwnedSemaphorePermit,
+    _window: OwnedSemaphorePermit,
+}
+
+impl Queued {
+    /// Whether the fetch has moved to another link since. What was not durable then is sent again
+    /// there.
+    pub fn is_stale(&self) -> bool {
+        self.turn != self.turns.load(Ordering::Acquire)
+    }
+}
+
+/// Who takes the chunks of one fetch, over whichever link.
+#[derive(Clone)]
+pub(crate) struct Taker {
+    worker: mpsc::UnboundedSender<FetchMessage>,
+    /// Memory for chunks, shared by the links that one after the other carry the fetch.
+    places: Arc<Semaphore>,
+    /// Counts those links.
+    turns: Arc<AtomicU64>,
+}
+
+impl Taker {
+    pub fn new(worker: mpsc::UnboundedSender<FetchMessage>) -> Self {
+        Taker {
+            worker,
+            places: Arc::new(Semaphore::new(QUEUE)),
+            turns: Arc::default(),
+        }
+    }
 }
 
 /// The lanes of a node and who uses them. Cheap to clone.
@@ -50,8 +83,11 @@ struct Inner {
 
 #[derive(Clone)]
 struct Route {
-    worker: mpsc::UnboundedSender<FetchMessage>,
-    places: Arc<Semaphore>,
+    taker: Taker,
+    turn: u64,
+    /// What may be on the way over this link: an honest sender never has more.
+    window: Arc<Semaphore>,
+    gone: CancellationToken,
 }
 
 impl Lanes {
@@ -65,7 +101,7 @@ impl Lanes {
             i.lanes.remove(&link);
             i.routes.retain(|(l, _), route| {
                 if *l == link {
-                    route.places.close();
+                    route.gone.cancel();
                 }
                 *l != link
             });
@@ -82,32 +118,43 @@ impl Lanes {
         self.with(|i| i.lanes.get(&link).cloned())
     }
 
-    /// Chunks of `transfer` go to `worker`.
-    pub fn attach(&self, link: LinkId, transfer: u32, worker: mpsc::UnboundedSender<FetchMessage>) {
+    /// Chunks of `transfer` go to `taker`.
+    pub fn attach(&self, link: LinkId, transfer: u32, taker: &Taker) {
         let route = Route {
-            worker,
-            places: Arc::new(Semaphore::new(QUEUE)),
+            taker: taker.clone(),
+            turn: taker.turns.fetch_add(1, Ordering::AcqRel) + 1,
+            window: Arc::new(Semaphore::new(WINDOW)),
+            gone: CancellationToken::new(),
         };
         self.with(|i| i.routes.insert((link, transfer), route));
     }
 
     pub fn detach(&self, link: LinkId, transfer: u32) {
         if let Some(route) = self.with(|i| i.routes.remove(&(link, transfer))) {
-            route.places.close();
+            route.gone.cancel();
         }
     }
 
     /// The window of a serve, in chunks.
     pub fn window(&self, link: LinkId, transfer: u32) -> Arc<Semaphore> {
         let window = Arc::new(Semaphore::new(WINDOW));
-        self.with(|i| i.windows.insert((link, transfer), Arc::clone(&window)));
+        let before = self.with(|i| i.windows.insert((link, transfer), Arc::clone(&window)));
+        if let Some(before) = before {
+            // The receiver gave one number to two transfers: whoever waits there waits in vain.
+            before.close();
+        }
         window
     }
 
-    pub fn close_window(&self, link: LinkId, transfer: u32) {
-        if let Some(window) = self.with(|i| i.windows.remove(&(link, transfer))) {
-            window.close();
-        }
+    /// Ends a serve's window; another serve's under the same number stays.
+    pub fn close_window(&self, link: LinkId, transfer: u32, window: &Arc<Semaphore>) {
+        window.close();
+        self.with(|i| {
+            let at = (link, transfer);
+            if i.windows.get(&at).is_some_and(|w| Arc::ptr_eq(w, window)) {
+                i.windows.remove(&at);
+            }
+        });
     }
 
     fn acked(&self, link: LinkId, transfer: u32, ranges: &RangeSet) {
@@ -170,15 +217,27 @@ pub(crate) async fn read(
                         tracing::trace!(chunk.transfer, unexpected, "chunk of no transfer");
                         continue;
                     };
-                    if route.places.available_permits() == 0 {
+                    let Ok(window) = Arc::clone(&route.window).try_acquire_owned() else {
+                        tracing::warn!(%peer, "more chunks than the window allows");
+                        let _ = news(LinkNews::Broken(Code::PeerProtocol)).await;
+                        return;
+                    };
+                    if route.taker.places.available_permits() == 0 {
                         // The worker must see what there is before it can make room.
                         batch.deliver();
                     }
                     let Some(route) = &batch.route else { continue };
-                    if let Ok(place) = Arc::clone(&route.places).acquire_owned().await {
+                    let place = tokio::select! {
+                        place = Arc::clone(&route.taker.places).acquire_owned() => place.ok(),
+                        () = route.gone.cancelled() => None,
+                    };
+                    if let Some(place) = place {
                         batch.chunks.push(Queued {
                             chunk,
+                            turn: route.turn,
+                            turns: Arc::clone(&route.taker.turns),
                             _place: place,
+                            _window: window,
                         });
                     }
                 }
@@ -222,7 +281,7 @@ impl Batch {
         let chunks = std::mem::take(&mut self.chunks);
         if let (Some(route), false) = (&self.route, chunks.is_empty()) {
             // A worker that has ended takes nothing more.
-            let _ = route.worker.send(FetchMessage::Chunks(chunks));
+            let _ = route.taker.worker.send(FetchMessage::Chunks(chunks));
         }
     }
 }

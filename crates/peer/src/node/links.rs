@@ -4,6 +4,7 @@
 //! otherwise never be read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use kith_protocol::peer::{Beat, PeerMessage};
 use kith_protocol::room::IceServer;
 use kith_protocol::{Code, LinkId, PeerId, RoomId};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::lanes::{self, Lanes};
 use super::tasks::Tasks;
@@ -24,9 +26,16 @@ use crate::rtc::{
 };
 
 /// Events of one connection that wait for the core.
-const EVENTS: usize = 256;
+const EVENTS: usize = 32;
 /// A last message may take this long to leave.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// Acks that wait for the lane, beside which messages go their own way.
+const ACKS: usize = 1024;
+/// What may wait for a link whose other end does not read, in bytes, about. Manifests do not
+/// count: each page of ours goes out once a link.
+const MOST_WAITING: usize = 2 * 1024 * 1024;
+/// What a waiting effect costs beside its text, in bytes, about.
+const EFFECT: usize = 512;
 
 /// What all links of a node share.
 #[derive(Clone)]
@@ -38,6 +47,54 @@ pub(crate) struct Links {
     pub inputs: mpsc::Sender<Input>,
 }
 
+/// The way to a link's task. Dropping it closes the link.
+pub(crate) struct Outgoing {
+    effects: mpsc::UnboundedSender<(LinkEffect, usize)>,
+    waiting: Arc<AtomicUsize>,
+    closing: CancellationToken,
+}
+
+impl Outgoing {
+    /// Hands an effect on; `false` if so much waits already that the other end cannot be reading.
+    pub fn send(&self, effect: LinkEffect) -> bool {
+        let cost = cost(&effect);
+        if self.waiting.fetch_add(cost, Ordering::Relaxed) + cost > MOST_WAITING {
+            return false;
+        }
+        let _ = self.effects.send((effect, cost));
+        true
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+fn cost(effect: &LinkEffect) -> usize {
+    let mut cost = EFFECT;
+    if let LinkEffect::Ack { ranges, .. } = effect {
+        cost += ranges.ranges().len() * 16;
+    }
+    if let LinkEffect::Send(message) = effect {
+        if let PeerMessage::Chat { text, .. } = &**message {
+            cost += text.len();
+        }
+        if let PeerMessage::Have { ranges, .. } | PeerMessage::Want { ranges, .. } = &**message {
+            cost += ranges.ranges().len() * 16;
+        }
+    }
+    cost
+}
+
+/// The task's end of it.
+struct Queue {
+    effects: mpsc::UnboundedReceiver<(LinkEffect, usize)>,
+    waiting: Arc<AtomicUsize>,
+    closing: CancellationToken,
+}
+
 #[derive(Clone, Copy)]
 struct Key {
     room: RoomId,
@@ -46,30 +103,36 @@ struct Key {
 }
 
 impl Links {
-    /// Starts the tasks of a link. Dropping the sender closes it as `Close` does.
+    /// Starts the tasks of a link.
     pub fn open(
         &self,
         room: RoomId,
         peer: PeerId,
         link: LinkId,
         ice_servers: Vec<IceServer>,
-    ) -> mpsc::UnboundedSender<LinkEffect> {
+    ) -> Outgoing {
         let (effects, queue) = mpsc::unbounded_channel();
+        let (waiting, closing) = (Arc::default(), CancellationToken::new());
+        let outgoing = Outgoing {
+            effects,
+            waiting: Arc::clone(&waiting),
+            closing: closing.clone(),
+        };
         let links = self.clone();
         let key = Key { room, peer, link };
+        let queue = Queue {
+            effects: queue,
+            waiting,
+            closing,
+        };
         self.tasks.spawn(
             "link",
             async move { links.run(key, ice_servers, queue).await },
         );
-        effects
+        outgoing
     }
 
-    async fn run(
-        self,
-        key: Key,
-        ice_servers: Vec<IceServer>,
-        mut queue: mpsc::UnboundedReceiver<LinkEffect>,
-    ) {
+    async fn run(self, key: Key, ice_servers: Vec<IceServer>, mut queue: Queue) {
         let servers = ice_servers.into_iter().map(|s| RtcIceServer {
             urls: s.urls,
             username: s.username.unwrap_or_default(),
@@ -91,8 +154,14 @@ impl Links {
         };
         let events = self.clone();
         let watched = Arc::clone(&connection);
+        // The watcher holds the connection, which may be too full to tell it of its end.
+        let over = CancellationToken::new();
+        let _over = over.clone().drop_guard();
         self.tasks.spawn("link events", async move {
-            events.watch(key, &watched, incoming).await
+            tokio::select! {
+                () = events.watch(key, &watched, incoming) => {}
+                () = over.cancelled() => {}
+            }
         });
         let lane = connection.files();
         let reader = lanes::read(
@@ -102,7 +171,7 @@ impl Links {
             self.inputs.clone(),
         );
         self.tasks.spawn("lane", reader);
-        let (acks, mut ack_queue) = mpsc::unbounded_channel::<Bytes>();
+        let (acks, mut ack_queue) = mpsc::channel::<Bytes>(ACKS);
         let ack_lane = lane.clone();
         self.tasks.spawn("acks", async move {
             while let Some(ack) = ack_queue.recv().await {
@@ -113,18 +182,31 @@ impl Links {
         });
         self.lanes.add(key.link, lane);
         let token = self.tasks.token().clone();
-        loop {
-            let Some(effect) = queue.recv().await else {
-                break;
-            };
+        let closing = queue.closing.clone();
+        tokio::select! {
+            () = self.work(key, &connection, &acks, &mut queue) => {}
+            // What still waits gets a moment; somebody who never reads does not hold us up.
+            () = async { closing.cancelled().await; tokio::time::sleep(GOODBYE).await } => {}
+            () = token.cancelled() => {}
+        }
+        self.lanes.remove(key.link);
+        let _ = tokio::time::timeout(GOODBYE, connection.flush_messages()).await;
+        connection.close().await;
+    }
+
+    /// Carries out effects until there are no more.
+    async fn work(
+        &self,
+        key: Key,
+        connection: &Connection,
+        acks: &mpsc::Sender<Bytes>,
+        queue: &mut Queue,
+    ) {
+        while let Some((effect, cost)) = queue.effects.recv().await {
             if let LinkEffect::Close = effect {
-                break;
+                return;
             }
-            let done = tokio::select! {
-                done = self.act(key, &connection, &acks, effect) => done,
-                () = token.cancelled() => break,
-            };
-            if let Err(error) = done {
+            if let Err(error) = self.act(key, connection, acks, effect).await {
                 let code = match error {
                     RtcError::Closed => Code::LinkLost,
                     RtcError::Setup(_)
@@ -137,17 +219,15 @@ impl Links {
                 tracing::debug!(peer = %key.peer, %error, "link effect failed");
                 self.news(key, LinkNews::Broken(code)).await;
             }
+            queue.waiting.fetch_sub(cost, Ordering::Relaxed);
         }
-        self.lanes.remove(key.link);
-        let _ = tokio::time::timeout(GOODBYE, connection.flush_messages()).await;
-        connection.close().await;
     }
 
     async fn act(
         &self,
         key: Key,
         connection: &Connection,
-        acks: &mpsc::UnboundedSender<Bytes>,
+        acks: &mpsc::Sender<Bytes>,
         effect: LinkEffect,
     ) -> Result<(), RtcError> {
         match effect {
@@ -187,7 +267,7 @@ impl Links {
                         entry,
                         ranges,
                     });
-                    let _ = acks.send(frame.to_bytes());
+                    let _ = acks.send(frame.to_bytes()).await;
                 }
             }
         }

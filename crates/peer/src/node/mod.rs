@@ -17,6 +17,7 @@
 mod drive;
 mod faults;
 mod fetching;
+mod home;
 mod lanes;
 mod layout;
 mod links;
@@ -28,13 +29,13 @@ mod tasks;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_api::{
     Accept, ApiError, CreateRoom, Created, Cursor, Empty, Handler, History, HistoryPage, JoinRoom,
-    Joined, Me, MessageView, OfferFiles, OfferRef, Offered, RoomRef, SendText, Sent, Snapshot,
-    Withdraw,
+    Joined, Me, MessageView, OfferFiles, OfferRef, Offered, Rename, RoomRef, SendText, Sent,
+    Snapshot, Withdraw,
 };
 use kith_core::input::{Command, Input, NewOffer, Reply};
 use kith_core::record::{ChatRecord, FetchKey};
@@ -46,6 +47,7 @@ use kith_protocol::{Code, IdPk, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
 use self::drive::{Driver, Request, State, ended};
+pub use self::home::profile_home;
 use self::lanes::Lanes;
 use self::links::Links;
 use self::subscription::Subscribers;
@@ -58,8 +60,12 @@ use crate::store::{Report, Store, StoreError, Writer};
 
 /// Everything must have ended this long after a shutdown began.
 const SHUTDOWN: Duration = Duration::from_secs(2);
-/// Inputs and requests that wait for the driver.
+/// Requests that wait for the driver.
 const QUEUE: usize = 1024;
+/// Inputs that wait for the core: one may be a message of [`MAX_PEER_MESSAGE`] bytes.
+///
+/// [`MAX_PEER_MESSAGE`]: kith_protocol::limits::MAX_PEER_MESSAGE
+const INPUTS: usize = 128;
 /// Most messages in a page of history.
 const MOST_HISTORY: u32 = 500;
 
@@ -93,7 +99,9 @@ pub struct Node {
 }
 
 struct Shared {
-    me: Me,
+    me: PeerId,
+    /// Locked to read or replace it, never longer.
+    name: Mutex<String>,
     id_pk: IdPk,
     requests: mpsc::Sender<Request>,
     subscribers: Arc<Subscribers>,
@@ -135,7 +143,7 @@ impl Node {
             message: e.to_string(),
         })?;
 
-        let (inputs, input_queue) = mpsc::channel(QUEUE);
+        let (inputs, input_queue) = mpsc::channel(INPUTS);
         let (requests, request_queue) = mpsc::channel(QUEUE);
         let reports = inputs.clone();
         let writer = Writer::start(Arc::clone(&store), move |report| {
@@ -148,10 +156,8 @@ impl Node {
             message: e.to_string(),
         })?;
         let id_pk = identity.id_pk();
-        let me = Me {
-            peer: identity.peer_id(),
-            name: name.clone(),
-        };
+        let me = identity.peer_id();
+        let known_name = Mutex::new(name.clone());
         let rooms: Vec<_> = saved.rooms.iter().filter(|r| r.open).cloned().collect();
         let engine_config = kith_core::Config {
             id_pk,
@@ -190,6 +196,7 @@ impl Node {
         let node = Node {
             shared: Arc::new(Shared {
                 me,
+                name: known_name,
                 id_pk,
                 requests,
                 subscribers,
@@ -213,7 +220,11 @@ impl Node {
 
     /// Us.
     pub fn me(&self) -> Me {
-        self.shared.me.clone()
+        let name = self.shared.name.lock();
+        Me {
+            peer: self.shared.me,
+            name: name.unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// Changes from now on.
@@ -264,7 +275,7 @@ impl Handler for Node {
         let mut secret = [0u8; 32];
         getrandom::fill(&mut secret)
             .map_err(|e| ApiError::with(Code::StoreBroken, e.to_string()))?;
-        let invite = Invite::new(server, secret, self.shared.me.peer);
+        let invite = Invite::new(server, secret, self.shared.me);
         let (room, link) = (invite.keys().room_id(), invite.link());
         self.command(Command::Join(invite)).await?;
         Ok(Created { room, invite: link })
@@ -281,6 +292,24 @@ impl Handler for Node {
         let room = invite.keys().room_id();
         self.command(Command::Join(invite)).await?;
         Ok(Joined { room })
+    }
+
+    async fn rename(&self, request: Rename) -> Result<Me, ApiError> {
+        let peer = self.shared.me;
+        let name = clean_name(&request.name, &names::friendly(&peer));
+        let (store, kept) = (Arc::clone(&self.shared.store), name.clone());
+        tokio::task::spawn_blocking(move || store.set_display_name(&kept))
+            .await
+            .map_err(|e| ApiError::with(Code::StoreBroken, e.to_string()))?
+            .map_err(|e| ApiError::with(e.code(), e.to_string()))?;
+        self.command(Command::Rename(name.clone())).await?;
+        let mut known = self
+            .shared
+            .name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&name);
+        Ok(Me { peer, name })
     }
 
     async fn leave_room(&self, request: RoomRef) -> Result<Empty, ApiError> {
@@ -381,7 +410,7 @@ impl Handler for Node {
                 author: *author,
                 seq: *seq,
             });
-        let mine = self.shared.me.peer;
+        let mine = self.shared.me;
         let view = |((author, seq, r), (name, delivered)): (Stored, Marks)| MessageView {
             room,
             author,

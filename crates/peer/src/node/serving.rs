@@ -47,6 +47,7 @@ pub(crate) struct Serving {
     lanes: Lanes,
     link: LinkId,
     transfer: u32,
+    window: Arc<Semaphore>,
 }
 
 /// Chunks asked for again.
@@ -84,18 +85,20 @@ impl Serving {
     pub fn start(plan: Plan, lanes: &Lanes, tasks: &Tasks, inputs: mpsc::Sender<Input>) -> Self {
         let wants = Arc::new(Wants::default());
         let (items, queue) = mpsc::channel(BATCHES);
+        // Made here, not by the task: a stop may come before the task's first step.
+        let window = lanes.window(plan.link, plan.transfer);
         let serving = Serving {
             wants: Arc::clone(&wants),
             lanes: lanes.clone(),
             link: plan.link,
             transfer: plan.transfer,
+            window: Arc::clone(&window),
         };
         let sender = Sender {
             key: plan.key,
             run: plan.run,
             lane: lanes.get(plan.link),
-            // Made here, not by the task: a stop may come before the task's first step.
-            window: lanes.window(plan.link, plan.transfer),
+            window,
             inputs,
         };
         tasks.spawn("serve", sender.run(queue));
@@ -128,7 +131,8 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.lanes.close_window(self.link, self.transfer);
+        self.lanes
+            .close_window(self.link, self.transfer, &self.window);
         self.wants
             .queue
             .lock()
@@ -205,6 +209,9 @@ impl Reader {
         for (entry, file) in (0u32..).zip(source.iter()) {
             if file.kind == EntryKind::Dir || self.plan.done.contains(entry.into()) {
                 continue;
+            }
+            if self.stopped() {
+                return;
             }
             let have = self.plan.have.remove(&entry).unwrap_or_default();
             match self.send_entry(entry, file, &have) {

@@ -1,9 +1,10 @@
 //! The sending half of a data channel, and the task that reads it.
 
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
 use tokio::sync::{Barrier, mpsc};
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::peer_connection::PeerConnection;
@@ -85,19 +86,27 @@ impl Channel {
 pub(super) struct Reader {
     channel: Channel,
     nudge: Arc<Nudge>,
-    /// Events taken since the driver was last nudged.
-    taken: usize,
+    /// A message that came before the word that the channel is open.
+    first: Option<Bytes>,
 }
 
-/// Events the driver takes in at once before it leaves what follows for the next nudge.
-const CRATE_BATCH: usize = 256;
+/// How long one wait for our reader may keep the connection from receiving anything at all.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// Bytes that it receives after the first such wait.
+const FIRST_RELIEF: usize = 128 * 1024;
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.nudge.away(self.channel.label);
+    }
+}
 
 impl Reader {
     pub(super) fn new(channel: Channel, nudge: Arc<Nudge>) -> Self {
         Self {
             channel,
             nudge,
-            taken: 0,
+            first: None,
         }
     }
 
@@ -106,13 +115,18 @@ impl Reader {
         while let Some(event) = self.next_event().await {
             match event {
                 DataChannelEvent::OnOpen => return true,
+                // A channel that both ends declared can carry something before the driver has
+                // said that it is open: the other end was quicker. It must not be lost.
+                DataChannelEvent::OnMessage(message) => {
+                    self.first = Some(message.data.freeze());
+                    return true;
+                }
                 DataChannelEvent::OnClose => return false,
-                // The driver reports the opening before any message; the enum is open.
+                // None of them opens it; the enum is open.
                 DataChannelEvent::OnError
                 | DataChannelEvent::OnClosing
                 | DataChannelEvent::OnBufferedAmountLow
                 | DataChannelEvent::OnBufferedAmountHigh
-                | DataChannelEvent::OnMessage(_)
                 | _ => {}
             }
         }
@@ -121,6 +135,9 @@ impl Reader {
 
     /// The next message; `None` once the channel is closed.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         while let Some(event) = self.next_event().await {
             match event {
                 DataChannelEvent::OnMessage(message) => return Some(message.data.freeze()),
@@ -139,38 +156,82 @@ impl Reader {
         None
     }
 
+    /// The next event, and word to the driver's gate of what was taken or not found.
     async fn next_event(&mut self) -> Option<DataChannelEvent> {
-        if let Some(event) = self.channel.inner.poll().now_or_never() {
-            self.taken += 1;
-            return event;
-        }
-        if self.taken >= CRATE_BATCH {
-            self.taken = 0;
-            self.nudge.ring();
-        }
-        self.channel.inner.poll().await
+        let label = self.channel.label;
+        let event = loop {
+            let (round, look_again) = self.nudge.round();
+            let mut event = self.channel.inner.poll();
+            if let Poll::Ready(event) = futures::poll!(&mut event) {
+                break event;
+            }
+            self.nudge.idle(label, round);
+            tokio::select! {
+                event = event => break event,
+                () = look_again => {}
+            }
+        };
+        let bytes = match &event {
+            Some(DataChannelEvent::OnMessage(message)) => message.data.len(),
+            Some(_) | None => 0,
+        };
+        self.nudge.took(label, bytes);
+        event
+    }
+
+    /// Waits for all channels to open. Meanwhile nobody waits for this one.
+    async fn all_open(&self, barrier: &Barrier) {
+        self.nudge.away(self.channel.label);
+        barrier.wait().await;
+    }
+
+    /// Waits for room. What the driver may unpack meanwhile is bounded; but acknowledgements wait
+    /// as well, ours and theirs, so more and more is let through: in a second, a window.
+    async fn hand_over<T>(
+        &self,
+        queue: &mpsc::Sender<T>,
+        item: T,
+    ) -> Result<(), mpsc::error::SendError<()>> {
+        let mut bytes = FIRST_RELIEF;
+        let permit = loop {
+            match tokio::time::timeout(LONGEST_WAIT, queue.reserve()).await {
+                Ok(permit) => break permit?,
+                Err(_) => self.nudge.relent(bytes),
+            }
+            bytes = bytes.saturating_mul(2);
+        };
+        permit.send(item);
+        Ok(())
     }
 }
 
-/// Reads `messages` into the events, waiting for the reader: what waits here closes the SCTP
-/// window, and the other end waits too.
+/// Reads `messages` into the events, waiting for the reader: the other end waits too.
 pub(super) async fn pump_messages(
     mut reader: Reader,
     all_open: Arc<Barrier>,
     events: mpsc::Sender<RtcEvent>,
 ) {
     if reader.opened().await {
-        all_open.wait().await;
+        reader.all_open(&all_open).await;
         if events.send(RtcEvent::ChannelsOpen).await.is_err() {
             return;
         }
         while let Some(message) = reader.next().await {
-            if events.send(RtcEvent::Message(message)).await.is_err() {
+            let sent = match events.try_send(RtcEvent::Message(message)) {
+                Ok(()) => continue,
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    reader.hand_over(&events, event).await
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            };
+            if sent.is_err() {
                 return;
             }
         }
     }
-    report_closed(reader.channel.label, &events).await;
+    let label = reader.channel.label;
+    drop(reader);
+    report_closed(label, &events).await;
 }
 
 /// Reads `presence` into the events, dropping what does not fit: a newer beat follows.
@@ -180,17 +241,19 @@ pub(super) async fn pump_presence(
     events: mpsc::Sender<RtcEvent>,
 ) {
     if reader.opened().await {
-        all_open.wait().await;
+        reader.all_open(&all_open).await;
         while let Some(beat) = reader.next().await {
             if events.try_send(RtcEvent::Presence(beat)).is_err() {
                 tracing::trace!("presence beat dropped");
             }
         }
     }
-    report_closed(reader.channel.label, &events).await;
+    let label = reader.channel.label;
+    drop(reader);
+    report_closed(label, &events).await;
 }
 
-/// Reads `files` into the lane, waiting for its reader.
+/// Reads `files` into the lane, waiting for its reader as [`pump_messages`] does.
 pub(super) async fn pump_files(
     mut reader: Reader,
     all_open: Arc<Barrier>,
@@ -198,15 +261,22 @@ pub(super) async fn pump_files(
     events: mpsc::Sender<RtcEvent>,
 ) {
     if reader.opened().await {
-        all_open.wait().await;
+        reader.all_open(&all_open).await;
         while let Some(frame) = reader.next().await {
-            if lane.send(frame).await.is_err() {
+            let sent = match lane.try_send(frame) {
+                Ok(()) => continue,
+                Err(mpsc::error::TrySendError::Full(frame)) => reader.hand_over(&lane, frame).await,
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            };
+            if sent.is_err() {
                 return;
             }
         }
     }
     drop(lane);
-    report_closed(reader.channel.label, &events).await;
+    let label = reader.channel.label;
+    drop(reader);
+    report_closed(label, &events).await;
 }
 
 async fn report_closed(label: ChannelLabel, events: &mpsc::Sender<RtcEvent>) {

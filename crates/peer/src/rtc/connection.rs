@@ -16,7 +16,9 @@ use super::lane::Lane;
 use super::route::{self, Route};
 use super::runtime::TunedRuntime;
 use super::setup::{build, declare_channels};
-use super::tuning::{CONTROL_QUEUE, INCOMING_QUEUE, MAX_PENDING_CANDIDATES};
+use super::tuning::{
+    CONTROL_QUEUE, INCOMING_QUEUE, MAX_PENDING_CANDIDATES, MESSAGE_QUEUE_BYTES, MESSAGE_QUEUE_LOOK,
+};
 
 /// A connection to one peer.
 ///
@@ -198,13 +200,16 @@ impl Connection {
     }
 
     /// Queues one message on `messages`, waiting while
-    /// [`SEND_QUEUE_BYTES`](super::SEND_QUEUE_BYTES) are unacknowledged.
+    /// [`MESSAGE_QUEUE_BYTES`](super::MESSAGE_QUEUE_BYTES) are unacknowledged.
     ///
     /// # Errors
     ///
     /// [`RtcError::TooLarge`] over [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), [`RtcError::Closed`] when the
     /// connection is gone.
     pub async fn send_message(&self, message: Bytes) -> Result<(), RtcError> {
+        while self.messages.queued_bytes().await? > MESSAGE_QUEUE_BYTES {
+            tokio::time::sleep(MESSAGE_QUEUE_LOOK).await;
+        }
         self.messages.send(message).await
     }
 

@@ -13,10 +13,9 @@ use super::error::RtcError;
 ///
 /// Both directions are bounded. [`Lane::send`] waits while the channel holds
 /// [`SEND_QUEUE_BYTES`](super::SEND_QUEUE_BYTES) that the other end has not acknowledged. A
-/// reader that stops calling [`Lane::recv`] fills, in this order, the lane's short queue, the
-/// crate's queues, which count messages and not bytes, and the SCTP window; then the other end
-/// stops. As all channels share that window, `messages` stops as well: a reader that knows that
-/// it will be slow has the sender wait by other means.
+/// reader that stops calling [`Lane::recv`] fills the lane's short queue, and then the connection
+/// receives nothing more, `messages` included: a reader that knows that it will be slow has the
+/// sender wait by other means.
 #[derive(Clone)]
 pub struct Lane {
     channel: Channel,

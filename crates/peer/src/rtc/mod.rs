@@ -21,6 +21,7 @@ mod connection;
 mod context;
 mod error;
 mod event;
+mod gate;
 mod lane;
 mod nudge;
 mod route;
@@ -38,6 +39,6 @@ pub use route::{PathKind, Route};
 pub use runtime::{TunedRuntime, effective_udp_buffer};
 pub use tuning::{
     ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER, ICE_KEEPALIVE, MAX_MESSAGE_BYTES,
-    MAX_PENDING_CANDIDATES, PRESENCE_QUEUE_BYTES, REACTOR_THREADS, SCTP_WINDOW_FLOOR,
-    SCTP_WINDOW_MAX, SEND_QUEUE_BYTES, Tuning, UDP_BUFFER_BYTES,
+    MAX_PENDING_CANDIDATES, MESSAGE_QUEUE_BYTES, PRESENCE_QUEUE_BYTES, REACTOR_THREADS,
+    SCTP_WINDOW_FLOOR, SCTP_WINDOW_MAX, SEND_QUEUE_BYTES, Tuning, UDP_BUFFER_BYTES,
 };

@@ -33,6 +33,14 @@ const _: () = assert!(
 /// is 47 and 80, for a tenth less CPU.
 pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes that may wait unacknowledged in `messages`. They may be many small ones, each of which
+/// costs several times its size: at 4 MiB somebody who asks and never reads the answers makes us
+/// hold 40 MB.
+pub const MESSAGE_QUEUE_BYTES: usize = 512 * 1024;
+
+/// How often it is looked whether there is room again.
+pub(super) const MESSAGE_QUEUE_LOOK: Duration = Duration::from_millis(5);
+
 /// Bytes that may wait in `presence` before a beat is dropped: an old beat is worth nothing.
 pub const PRESENCE_QUEUE_BYTES: usize = 8 * 1024;
 

@@ -27,7 +27,7 @@ use super::{Result, SCHEMA, StoreError, codec, keys};
 /// cheap; part of the format.
 const LEAF: usize = 128;
 /// Memory for leaves that are not dirty, in bytes.
-const CACHE: usize = 64 * 1024 * 1024;
+const CACHE: usize = 2 * 1024 * 1024;
 /// Space that stays free on the disk, in bytes: for leaves around a change and for the
 /// database's own log.
 const RESERVE: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,207 @@
+//! What comes over a link.
+
+use kith_api::Route;
+use kith_core::input::{Candidate, IceState, Input, LinkNews};
+use kith_protocol::ids::Digest;
+use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState};
+use kith_protocol::{LinkId, MsgId, OfferId, PeerId, RoomId, limits};
+
+use super::super::engine::{PEOPLE, World, id_pk};
+use super::Bytes;
+use super::meeting::confirm;
+
+pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
+    let unknown = (w.rooms[0].1, id_pk(0).peer_id(), LinkId([9; 8]));
+    let (room, peer, link) = b.pick(&w.links).unwrap_or(unknown);
+    let news = match b.byte() % 40 {
+        24 => LinkNews::LocalSdp("v=0\r\n".into()),
+        25 => LinkNews::LocalCandidate(Candidate {
+            candidate: "candidate:1".into(),
+            mid: None,
+            mline: None,
+        }),
+        26 => LinkNews::Ice(
+            b.pick(&[
+                IceState::Checking,
+                IceState::Connected,
+                IceState::Disconnected,
+                IceState::Failed,
+            ])
+            .unwrap_or(IceState::Checking),
+        ),
+        27 => LinkNews::ChannelsOpen,
+        28 => LinkNews::Message(Box::new(confirm(w, link))),
+        29 => LinkNews::Beat(Beat {
+            n: b.number(),
+            state: PresenceState::Away,
+            typing: false,
+        }),
+        30 | 31 => LinkNews::Ack {
+            transfer: b.byte().into(),
+            entry: b.byte().into(),
+            ranges: b.ranges(),
+        },
+        32 => LinkNews::Heard,
+        33 => LinkNews::Route(Route::Lan),
+        34 => LinkNews::Broken(b.code()),
+        35 => return long_offer(w, b, (room, peer, link)),
+        n => LinkNews::Message(Box::new(message(w, b, n % 24))),
+    };
+    w.give(Input::Link {
+        room,
+        peer,
+        link,
+        news,
+    });
+}
+
+/// An offer whose manifest is longer than what is sent unasked, in pages of one entry.
+fn long_offer(w: &mut World, b: &mut Bytes<'_>, (room, peer, link): (RoomId, PeerId, LinkId)) {
+    let ahead = limits::PAGES_AHEAD as u32;
+    let offer_id = OfferId([b.byte() % 4; 16]);
+    let from = if b.byte() < 128 { 0 } else { ahead };
+    let mut give = |message| {
+        let news = LinkNews::Message(Box::new(message));
+        w.give(Input::Link {
+            room,
+            peer,
+            link,
+            news,
+        });
+    };
+    if from == 0 {
+        give(PeerMessage::Offer {
+            offer_id,
+            name: "long".into(),
+            entries: ahead + 2,
+            total: 0,
+            note: None,
+        });
+    }
+    for first in from..from + ahead.min(ahead + 2 - from) {
+        let entry = Entry {
+            path: format!("{first}"),
+            size: 0,
+            mode: 0o644,
+            mtime: 5,
+            mtime_ns: 0,
+            dir: false,
+        };
+        give(PeerMessage::Entries {
+            offer_id,
+            first,
+            entries: vec![entry],
+        });
+    }
+}
+
+fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
+    let offer_id = some_offer(w, b).1;
+    let entry = b.byte() % 8;
+    let entry = if entry == 7 { u32::MAX } else { entry.into() };
+    let message = match n {
+        0 | 1 => {
+            let n = b.byte();
+            PeerMessage::Offer {
+                offer_id: OfferId([n; 16]),
+                name: b.text(),
+                entries: u32::from(b.byte() % 4) + 1,
+                total: b.number(),
+                note: None,
+            }
+        }
+        2 | 3 => {
+            let first = u32::from(b.byte() % 6);
+            PeerMessage::Entries {
+                offer_id,
+                first,
+                entries: entries(b),
+            }
+        }
+        4 => PeerMessage::Browse {
+            offer_id,
+            first: b.number() as u32,
+        },
+        5 | 6 => PeerMessage::Accept {
+            offer_id,
+            transfer: b.byte().into(),
+        },
+        7 => PeerMessage::Decline {
+            offer_id,
+            why: b.code(),
+        },
+        8 => PeerMessage::Have {
+            offer_id,
+            entry,
+            ranges: b.ranges(),
+        },
+        9 => PeerMessage::Want {
+            offer_id,
+            entry,
+            ranges: b.ranges(),
+        },
+        10 => PeerMessage::Cancel {
+            offer_id,
+            why: b.code(),
+        },
+        11 => PeerMessage::Gone {
+            offer_id,
+            why: b.code(),
+        },
+        12 => PeerMessage::EntryDone {
+            offer_id,
+            entry,
+            sha256: Digest([1; 32]),
+        },
+        13 => PeerMessage::Verified {
+            offer_id,
+            entries: b.ranges(),
+        },
+        14 => PeerMessage::OfferDone { offer_id },
+        15 => PeerMessage::Bye {},
+        16 => PeerMessage::ChatSync { have: b.number() },
+        17..=20 => PeerMessage::Chat {
+            seq: b.number().max(1),
+            id: MsgId([1; 16]),
+            at: b.number(),
+            text: b.text(),
+        },
+        21 => PeerMessage::ChatAck { upto: b.number() },
+        22 => return PeerMessage::Unknown,
+        _ => confirm(w, LinkId([0; 8])),
+    };
+    // Only what the decoder lets through reaches the engine.
+    match PeerMessage::parse(&message.to_bytes()) {
+        Ok(message) => message,
+        Err(_) => PeerMessage::Bye {},
+    }
+}
+
+pub(super) fn some_offer(w: &World, b: &mut Bytes<'_>) -> (PeerId, OfferId) {
+    match b.byte() {
+        n @ 240.. => (id_pk(n % PEOPLE).peer_id(), OfferId([n; 16])),
+        n => w
+            .offers
+            .iter()
+            .rev()
+            .nth(usize::from(n) % w.offers.len().max(1))
+            .copied()
+            .unwrap_or((w.me(), OfferId([n; 16]))),
+    }
+}
+
+pub(super) fn entries(b: &mut Bytes<'_>) -> Vec<Entry> {
+    (0..b.byte() % 5)
+        .map(|i| {
+            let dir = b.byte() > 220;
+            Entry {
+                path: format!("{i}{}", b.text()),
+                size: if dir { 0 } else { b.number() },
+                mode: 0o644,
+                mtime: 5,
+                mtime_ns: 0,
+                dir,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! What disk and store answer.
+
+use kith_core::input::{FetchNews, Input, ServeNews};
+use kith_core::record::ChatRecord;
+use kith_protocol::MsgId;
+use kith_protocol::ids::Digest;
+
+use super::super::engine::World;
+use super::Bytes;
+
+pub(super) fn loaded(w: &mut World, b: &mut Bytes<'_>) {
+    let job = b.pick(&w.loads).unwrap_or(b.number());
+    let first = b.number();
+    let record = |n| ChatRecord {
+        id: MsgId([2; 16]),
+        at: n,
+        stored: n,
+        text: "x".into(),
+    };
+    let page = (0..u64::from(b.byte() % 70)).map(|n| first.saturating_add(n));
+    w.give(Input::ChatLoaded(
+        job,
+        page.map(|n| (n, record(n))).collect(),
+    ));
+}
+
+/// A worker's news: of what it was told to do, which the engine may rely on.
+pub(super) fn serve(w: &mut World, b: &mut Bytes<'_>) {
+    let Some((key, run)) = b.pick(&w.serves) else {
+        return;
+    };
+    let entry = u32::from(b.byte() % 5);
+    let news = match b.byte() % 4 {
+        0 | 1 => ServeNews::Sent {
+            entry,
+            ranges: b.ranges(),
+        },
+        2 => ServeNews::EntryRead {
+            entry,
+            sha256: Digest([1; 32]),
+        },
+        _ => ServeNews::Failed(b.code()),
+    };
+    w.give(Input::Serve(key, run, news));
+}
+
+pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
+    let Some((key, run)) = b.pick(&w.fetches) else {
+        return;
+    };
+    let entry = u32::from(b.byte() % 5);
+    let news = match b.byte() % 8 {
+        0 => FetchNews::Prepared {
+            roots: Vec::new(),
+            lost: (0..b.byte() % 3).map(u32::from).collect(),
+        },
+        1 | 2 => FetchNews::Durable {
+            entry,
+            ranges: b.ranges(),
+        },
+        3 => FetchNews::Received {
+            bytes: b.number() >> 20,
+            durable: b.number() >> 20,
+        },
+        4 => FetchNews::Corrupt {
+            entry,
+            index: b.number(),
+        },
+        5 => FetchNews::Finished {
+            entry,
+            name: b.text(),
+        },
+        6 => FetchNews::Mismatch { entry },
+        _ => FetchNews::Failed(b.code()),
+    };
+    w.give(Input::Fetch(key, run, news));
+}

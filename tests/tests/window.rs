@@ -1,0 +1,197 @@
+//! Two real windows on an X server without a screen: pages, engines and network are what users
+//! have.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::path::{Path, PathBuf};
+
+use kith_tests::process::Kith;
+use kith_tests::window::{Screen, Window};
+use kith_tests::{random_file, sha256};
+use thirtyfour::prelude::*;
+
+const MESSAGE: &str = "Message to everyone in the room";
+
+/// A home for each, and Ada's window with a room in it.
+struct Scene {
+    dir: tempfile::TempDir,
+    screen: Screen,
+    ada: Window,
+    invite: String,
+}
+
+impl Scene {
+    async fn start() -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let screen = Screen::start();
+        let ada = Window::open(&screen, &dir.path().join("ada"), &[]).await;
+        ada.fill("What should others call you?", "Ada").await;
+        ada.click("button", "Create room").await;
+        // The first screen has a field of this name as well.
+        let invite = ada
+            .wait("an invite", async |_| {
+                let link = ada.fillable("Invite link").await;
+                link.value().await.ok()?.filter(|v| !v.is_empty())
+            })
+            .await;
+        assert!(invite.starts_with("kith://127.0.0.1:"), "{invite}");
+        ada.press(Key::Escape).await;
+        Scene {
+            dir,
+            screen,
+            ada,
+            invite,
+        }
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Bob's window, in the room.
+    async fn bob(&self) -> Window {
+        let bob = Window::open(&self.screen, &self.home("bob"), &[]).await;
+        bob.fill("What should others call you?", "Bob").await;
+        bob.fill("Invite link", &self.invite).await;
+        bob.click("button", "Join room").await;
+        bob
+    }
+}
+
+async fn say(window: &Window, text: &str) {
+    let field = window.fill(MESSAGE, text).await;
+    field.send_keys(Key::Enter).await.unwrap();
+}
+
+/// Bytes received so far, as the progress bar of a file tells; `None` without one.
+async fn progress(window: &Window, name: &str) -> Option<f64> {
+    let css = format!("progress[aria-label='Received of {name}']");
+    let bar = window.page.find(By::Css(&css)).await.ok()?;
+    let value = bar.prop("value").await.ok()??;
+    value.parse().ok()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).unwrap();
+    files
+        .map(|f| f.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn window_two_windows_meet_chat_hand_over_a_file_and_part() {
+    let scene = Scene::start().await;
+    let (ada, bob) = (&scene.ada, scene.bob().await);
+    ada.read("Bob is here").await;
+    bob.read("Ada is here").await;
+    ada.read("1 of 1 connected").await;
+    bob.read("1 of 1 connected").await;
+
+    say(ada, "hello from Ada's window").await;
+    bob.read("hello from Ada's window").await;
+    say(&bob, "and hello from Bob's").await;
+    ada.read("and hello from Bob's").await;
+
+    let file = scene.home("film.mkv");
+    random_file(&file, 120_000_000);
+    ada.drop_files(&scene.screen, &[&file], "[aria-label='Messages and files']")
+        .await;
+    bob.click("button", "Accept: film.mkv").await;
+    // The bar is seen at several places on its way.
+    let mut seen: Vec<f64> = Vec::new();
+    bob.wait("the whole file", async |_| {
+        if let Some(done) = progress(&bob, "film.mkv").await
+            && done > 0.0
+            && done < 120_000_000.0
+            && seen.last().is_none_or(|last| *last < done)
+        {
+            seen.push(done);
+        }
+        let text = bob.text().await;
+        text.contains("Received and checked").then_some(())
+    })
+    .await;
+    assert!(seen.len() >= 3, "the bar moved: {seen:?}");
+    let arrived = scene.home("bob").join("Downloads/film.mkv");
+    assert_eq!(sha256(&arrived), sha256(&file));
+    ada.read("Has everything").await;
+
+    let other = scene.home("series.mkv");
+    random_file(&other, 400_000_000);
+    ada.drop_files(
+        &scene.screen,
+        &[&other],
+        "[aria-label='Messages and files']",
+    )
+    .await;
+    bob.click("button", "Accept: series.mkv").await;
+    bob.wait("some of the second file", async |_| {
+        progress(&bob, "series.mkv")
+            .await
+            .filter(|done| *done > 0.0)
+    })
+    .await;
+    bob.click("button", "Cancel: series.mkv").await;
+    bob.wait("no bar any more", async |_| {
+        progress(&bob, "series.mkv").await.is_none().then_some(())
+    })
+    .await;
+    bob.read("Declined").await;
+    ada.read("Declined").await;
+    let left = names(&scene.home("bob").join("Downloads"));
+    assert_eq!(left, ["film.mkv"], "a cancelled file leaves nothing");
+
+    bob.close(&scene.screen).await;
+    ada.read("Bob has left").await;
+    ada.read("0 of 1 connected").await;
+}
+
+#[tokio::test]
+async fn window_a_window_and_a_terminal_meet_chat_and_hand_over_a_file() {
+    let scene = Scene::start().await;
+    let ada = &scene.ada;
+    let mut cli = Kith::start(&scene.home("bob"), "Bob", &["join", &scene.invite]);
+    ada.read("Bob is here").await;
+    ada.read("1 of 1 connected").await;
+    say(ada, "hello terminal").await;
+    cli.wait_fields("message", &[("name", "Ada"), ("text", "hello terminal")]);
+    cli.say("hello window");
+    ada.read("hello window").await;
+    cli.terminate();
+    assert_eq!(cli.wait_end().code, Some(130));
+    ada.read("Bob has left").await;
+
+    // From the window to the terminal …
+    let to_cli = scene.home("for-bob.bin");
+    random_file(&to_cli, 20_000_000);
+    ada.drop_files(
+        &scene.screen,
+        &[&to_cli],
+        "[aria-label='Messages and files']",
+    )
+    .await;
+    let into = scene.home("in");
+    let args = [
+        "receive",
+        &scene.invite,
+        "--into",
+        into.to_str().unwrap(),
+        "--yes",
+    ];
+    let ended = Kith::start(&scene.home("bob"), "Bob", &args).wait_end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(sha256(&into.join("for-bob.bin")), sha256(&to_cli));
+    ada.read("Has everything").await;
+
+    // … and back.
+    let to_window = scene.home("for-ada.bin");
+    random_file(&to_window, 20_000_000);
+    let args = ["send", to_window.to_str().unwrap(), "--to", &scene.invite];
+    let sender = Kith::start(&scene.home("bob"), "Bob", &args);
+    ada.click("button", "Accept: for-ada.bin").await;
+    let ended = sender.wait_end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    ada.read("Received and checked").await;
+    let arrived = scene.home("ada").join("Downloads/for-ada.bin");
+    assert_eq!(sha256(&arrived), sha256(&to_window));
+}

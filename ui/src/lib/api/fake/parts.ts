@@ -1,0 +1,159 @@
+/** Pieces of made-up rooms. */
+
+import type {
+  FileView,
+  MessageView,
+  MsgId,
+  OfferAction,
+  OfferId,
+  OfferView,
+  PeerId,
+  PersonView,
+  ReceiverView,
+  RoomId,
+  RoomView,
+  Settings,
+  Snapshot,
+  Theme,
+} from '../generated/api';
+
+/** An id that looks like one. */
+export const id = <T extends string>(text: string) => text.padEnd(22, 'A').slice(0, 22) as T;
+
+export const ME = id<PeerId>('me');
+export const ADA = id<PeerId>('ada');
+export const BOB = id<PeerId>('bob');
+export const MIRA = id<PeerId>('mira');
+export const NOOR = id<PeerId>('noor');
+export const HOME = id<RoomId>('home');
+export const WORK = id<RoomId>('work');
+export const TRIP = id<RoomId>('trip');
+
+export const MINUTE = 60_000;
+
+export const INVITE =
+  'kith://192.168.1.20:7400/j#v1.3q2-7wAAESIzRFVmd4iZqrvM3e7_ABEiM0RVZneImao.bWVhZGFib2JtaXJhbm9vcg';
+
+export function room(room: RoomId, more: Partial<RoomView> = {}): RoomView {
+  return { room, invite: INVITE, server: '192.168.1.20:7400', session: 'joined', ...more };
+}
+
+export function person(
+  room: RoomId,
+  peer: PeerId,
+  name: string,
+  more: Partial<PersonView> = {},
+): PersonView {
+  return {
+    room,
+    peer,
+    name,
+    presence: 'online',
+    link: 'connected',
+    route: 'lan',
+    inviter: false,
+    ...more,
+  };
+}
+
+export const file = (path: string, size: number, dir = false): FileView => ({ path, size, dir });
+
+const CAN: Record<OfferView['phase'], OfferAction[]> = {
+  seen: ['decline'],
+  offered: ['accept', 'decline'],
+  accepted: ['cancel'],
+  fetching: ['cancel'],
+  stalled: ['cancel'],
+  done: [],
+  failed: ['accept', 'decline'],
+  declined: ['accept'],
+  withdrawn: [],
+};
+
+export function offer(
+  room: RoomId,
+  from: PeerId,
+  name: string,
+  files: FileView[],
+  more: Partial<OfferView> = {},
+): OfferView {
+  const total = files.reduce((sum, f) => sum + f.size, 0);
+  const phase = more.phase ?? (from === ME ? 'seen' : 'offered');
+  const mine = from === ME;
+  return {
+    room,
+    from,
+    offer: id<OfferId>(`offer-${name.replace(/[^a-z0-9]/gi, '')}`),
+    mine,
+    at: 0,
+    name,
+    entries: files.length,
+    preview: files.slice(0, 20),
+    total,
+    phase,
+    done: phase === 'done' ? total : 0,
+    receivers: [],
+    traffic: {
+      sent: 0,
+      resent: 0,
+      resent_durable: 0,
+      received: 0,
+      received_durable: 0,
+      resumed: 0,
+    },
+    can: mine ? ['withdraw'] : CAN[phase],
+    ...(phase === 'done'
+      ? { dir: '/home/sam/Downloads', path: `/home/sam/Downloads/${name}` }
+      : {}),
+    ...more,
+  };
+}
+
+/** The offer in another phase, with what may be done then. */
+export function moved(old: OfferView, phase: OfferView['phase'], more: Partial<OfferView> = {}) {
+  return { ...old, phase, can: CAN[phase], ...more };
+}
+
+export const receiver = (
+  peer: PeerId,
+  name: string,
+  phase: ReceiverView['phase'],
+  done = 0,
+  more: Partial<ReceiverView> = {},
+): ReceiverView => ({ peer, name, phase, done, ...more });
+
+const seqs = new Map<string, number>();
+
+export function message(
+  room: RoomId,
+  author: PeerId,
+  name: string,
+  at: number,
+  text: string,
+  delivered: PeerId[] = [],
+): MessageView {
+  const log = `${room} ${author}`;
+  const seq = (seqs.get(log) ?? 0) + 1;
+  seqs.set(log, seq);
+  const msg = id<MsgId>(`m${author.slice(0, 6)}${seq}`);
+  return { room, author, name, seq, id: msg, at, stored: at, text, delivered };
+}
+
+export function settings(theme: Theme, more: Partial<Settings> = {}): Settings {
+  return { welcomed: true, theme, downloads: '/home/sam/Downloads', room_names: {}, ...more };
+}
+
+/** What a scene begins with, and what happens in it by itself. */
+export interface Scene {
+  snapshot: Omit<Snapshot, 'rev'>;
+  messages: MessageView[];
+  settings?: Partial<Settings>;
+  /** An invite that the app was opened with. */
+  invite?: string;
+  /** Refusals by command name. */
+  refuse?: Partial<Record<string, string>>;
+  /** Files over the window. */
+  dragging?: { x: number; y: number };
+  /** Whether the engine does not answer at all. */
+  broken?: boolean;
+}

@@ -1,0 +1,413 @@
+/** The window's state: what the engine says, and what this user looks at. */
+
+import type {
+  MessageView,
+  OfferRef,
+  OfferView,
+  PeerId,
+  PersonView,
+  Push,
+  RoomId,
+  RoomView,
+  Settings,
+  Snapshot,
+} from '../api/generated/api';
+import { type CommandName, type Host, Refusal } from '../api/host';
+import type { Commands, Drag } from '../api/generated/api';
+import { Client } from './client';
+import * as inert from './inert';
+import { type Move, Moves } from './moves';
+import { Rates } from './rate';
+import { Timeline, offerKey } from './timeline';
+import * as words from './words';
+
+/** Messages in a page of history. */
+const PAGE = 200;
+/** Notices on screen at most. */
+const MOST_NOTICES = 4;
+
+/** Something to tell once. */
+export interface Notice {
+  id: number;
+  text: string;
+  tone: 'bad' | 'info';
+}
+
+/** What stands above the room. */
+export type Dialog =
+  | { kind: 'new-room' }
+  | { kind: 'join'; invite: string }
+  | { kind: 'invite'; room: RoomId }
+  | { kind: 'room'; room: RoomId }
+  | { kind: 'settings' }
+  | { kind: 'shortcuts' };
+
+/** How the window stands with the engine. */
+export type Phase = { is: 'starting' } | { is: 'failed'; why: string } | { is: 'ready' };
+
+/** Milliseconds since 1970; replaced in tests. */
+export type Clock = () => number;
+
+/** All of it. */
+export class App {
+  phase = $state.raw<Phase>({ is: 'starting' });
+  snapshot = $state.raw<Snapshot | null>(null);
+  settings = $state.raw<Settings | null>(null);
+  current = $state.raw<RoomId | null>(null);
+  dialog = $state.raw<Dialog | null>(null);
+  notices = $state.raw<readonly Notice[]>([]);
+  /** For screen readers: what was said last. */
+  announcement = $state.raw('');
+  /** An invite that the app was opened with, until it is used. */
+  opened = $state.raw('');
+  drag = $state.raw<Drag>({ at: 'left' });
+  /** Messages that came while their room was not looked at. */
+  unread = $state.raw<ReadonlyMap<RoomId, number>>(new Map());
+  /** Rises when lines of some timeline changed. */
+  tick = $state.raw(0);
+
+  readonly rates = new Rates();
+  readonly moves = new Moves();
+  readonly #timelines = new Map<RoomId, Timeline>();
+  readonly #paging = new Set<RoomId>();
+  readonly #host: Host;
+  readonly #client: Client;
+  readonly #now: Clock;
+  #notice = 0;
+
+  constructor(host: Host, now: Clock = Date.now) {
+    this.#host = host;
+    this.#now = now;
+    this.#client = new Client(host, {
+      hydrated: (snapshot) => this.#hydrated(snapshot),
+      state: (snapshot, changes) => {
+        this.#see(snapshot);
+        for (const change of changes?.changes ?? []) {
+          if (change.type === 'person') this.#person(change);
+          else if (change.type === 'room-gone') this.#forget(change.room);
+        }
+      },
+      message: (message) => this.#message(message),
+      push: (push) => this.#push(push),
+      failed: (why) => (this.phase = { is: 'failed', why: inert.message(why.message) }),
+    });
+  }
+
+  /** Begins. */
+  async start(): Promise<void> {
+    this.settings = await this.#ask('settings', {});
+    await this.#client.start();
+    if (this.snapshot) this.phase = { is: 'ready' };
+  }
+
+  // ------------------------------------------------------------------ what is there
+
+  get rooms(): readonly RoomView[] {
+    return this.snapshot?.rooms ?? [];
+  }
+
+  /** The room that is looked at. */
+  get room(): RoomView | null {
+    return this.rooms.find((r) => r.room === this.current) ?? null;
+  }
+
+  peopleOf(room: RoomId): readonly PersonView[] {
+    const people = this.snapshot?.people.filter((p) => p.room === room) ?? [];
+    return people.sort((a, b) => rank(a) - rank(b) || NAMES.compare(a.name, b.name));
+  }
+
+  offersOf(room: RoomId): readonly OfferView[] {
+    return this.snapshot?.offers.filter((o) => o.room === room) ?? [];
+  }
+
+  titleOf(room: RoomView): string {
+    return words.roomTitle(room, this.peopleOf(room.room), this.settings);
+  }
+
+  movesOf(room: RoomId): readonly Move[] {
+    return this.moves.of(room);
+  }
+
+  /** The name of somebody in a room. */
+  nameOf(room: RoomId, peer: PeerId): string {
+    const person = this.snapshot?.people.find((p) => p.room === room && p.peer === peer);
+    return inert.name(person?.name ?? 'Somebody');
+  }
+
+  /** Messages that are loaded. Read {@link tick} to hear when they change. */
+  timelineOf(room: RoomId): Timeline {
+    let timeline = this.#timelines.get(room);
+    if (!timeline) this.#timelines.set(room, (timeline = new Timeline()));
+    return timeline;
+  }
+
+  // ------------------------------------------------------------------ looking around
+
+  /** Looks at a room. */
+  look(room: RoomId | null): void {
+    this.current = room;
+    if (!room) return;
+    this.unread = without(this.unread, room);
+    if (!this.timelineOf(room).loaded) void this.#load(room);
+  }
+
+  /** Looks at the room before or after this one. */
+  lookNext(step: 1 | -1): void {
+    const rooms = this.rooms;
+    if (rooms.length === 0) return;
+    const at = rooms.findIndex((r) => r.room === this.current);
+    const next = rooms[(at + step + rooms.length) % rooms.length];
+    if (next) this.look(next.room);
+  }
+
+  /** Reads the page of messages before those that are loaded; how many came. */
+  async older(room: RoomId): Promise<number> {
+    const timeline = this.timelineOf(room);
+    if (!timeline.before || this.#paging.has(room)) return 0;
+    this.#paging.add(room);
+    try {
+      const before = timeline.messages.length;
+      const page = await this.#ask('history', { room, before: timeline.before, max: PAGE });
+      if (!page) return 0;
+      timeline.older(page);
+      this.tick++;
+      return timeline.messages.length - before;
+    } finally {
+      this.#paging.delete(room);
+    }
+  }
+
+  // ------------------------------------------------------------------ doing things
+
+  /** Makes a room: on a server, or on this network without one. */
+  async create(server: string | null): Promise<boolean> {
+    const made =
+      server === null
+        ? await this.#ask('host_room', {})
+        : await this.#ask('create_room', { server: server.trim() });
+    if (!made) return false;
+    this.look(made.room);
+    this.dialog = { kind: 'invite', room: made.room };
+    return true;
+  }
+
+  /** Enters the room of an invite. */
+  async join(invite: string): Promise<boolean> {
+    const joined = await this.#ask('join_room', { invite: invite.trim() });
+    if (!joined) return false;
+    this.opened = '';
+    this.dialog = null;
+    this.look(joined.room);
+    return true;
+  }
+
+  /** Leaves a room; its history stays on this computer. */
+  async leave(room: RoomId): Promise<void> {
+    if (await this.#ask('leave_room', { room })) this.dialog = null;
+  }
+
+  /** Writes a message; whether it is kept. */
+  async send(room: RoomId, text: string): Promise<boolean> {
+    return (await this.#ask('send_text', { room, text })) !== null;
+  }
+
+  /** Lets the user choose files, or a folder, and offers them. */
+  async pickAndOffer(room: RoomId, kind: 'files' | 'folder', to: PeerId[] = []): Promise<void> {
+    const picked = await this.#ask(kind === 'files' ? 'pick_files' : 'pick_folder', {});
+    if (picked && picked.paths.length > 0) await this.offer(room, picked.paths, to);
+  }
+
+  /** Offers files to everybody in the room, or to some. */
+  async offer(room: RoomId, paths: string[], to: PeerId[] = []): Promise<void> {
+    const offered = await this.#ask('offer', { room, paths, to, note: null });
+    for (const text of offered?.skipped.slice(0, MOST_NOTICES) ?? []) {
+      this.tell(inert.message(text), 'info');
+    }
+  }
+
+  /** Fetches an offer into the download folder. */
+  async accept(offer: OfferView): Promise<void> {
+    await this.#accept(offer, offer.dir ?? this.settings?.downloads ?? '');
+  }
+
+  /** Fetches an offer into a folder that the user chooses. */
+  async saveAs(offer: OfferView): Promise<void> {
+    const picked = await this.#ask('pick_folder', {});
+    const dir = picked?.paths[0];
+    if (dir !== undefined) await this.#accept(offer, dir);
+  }
+
+  /** Refuses an offer, or ends its fetch. */
+  async decline(offer: OfferView): Promise<void> {
+    await this.#ask('decline', ref(offer));
+  }
+
+  /** Takes back one of our own. */
+  async withdraw(offer: OfferView): Promise<void> {
+    await this.#ask('withdraw', { room: offer.room, offer: offer.offer });
+  }
+
+  async open(offer: OfferView): Promise<void> {
+    await this.#ask('open', ref(offer));
+  }
+
+  async showInFolder(offer: OfferView): Promise<void> {
+    await this.#ask('show_in_folder', ref(offer));
+  }
+
+  async rename(name: string): Promise<boolean> {
+    if (name.trim() === this.snapshot?.me.name) return true;
+    return (await this.#ask('rename', { name: name.trim() })) !== null;
+  }
+
+  /** Keeps some of the settings. */
+  async keep(some: Partial<Settings>): Promise<void> {
+    if (!this.settings) return;
+    const kept = await this.#ask('set_settings', { ...this.settings, ...some });
+    if (kept) this.settings = kept;
+  }
+
+  /** Lets the user choose the download folder. */
+  async pickDownloads(): Promise<void> {
+    const picked = await this.#ask('pick_folder', {});
+    const downloads = picked?.paths[0];
+    if (downloads !== undefined) await this.keep({ downloads });
+  }
+
+  /** Gives a room a name that only this user sees. */
+  async nameRoom(room: RoomId, name: string): Promise<void> {
+    const { [room]: _, ...others } = this.settings?.room_names ?? {};
+    const own = name.trim() ? { [room]: name.trim() } : {};
+    await this.keep({ room_names: { ...others, ...own } });
+  }
+
+  /** Tells something once. */
+  tell(text: string, tone: Notice['tone']): void {
+    const notice = { id: ++this.#notice, text, tone };
+    this.notices = [...this.notices, notice].slice(-MOST_NOTICES);
+  }
+
+  dismiss(id: number): void {
+    this.notices = this.notices.filter((n) => n.id !== id);
+  }
+
+  // ------------------------------------------------------------------ hearing
+
+  #hydrated(snapshot: Snapshot): void {
+    // Messages may have been missed.
+    for (const room of this.#timelines.keys()) void this.#load(room);
+    this.#see(snapshot);
+    this.moves.hydrate(snapshot.people);
+  }
+
+  #see(snapshot: Snapshot): void {
+    this.snapshot = snapshot;
+    const now = this.#now();
+    for (const offer of snapshot.offers) {
+      const key = offerKey(offer);
+      this.rates.feed(key, offer.phase === 'fetching', offer.done, now);
+      for (const r of offer.receivers) {
+        this.rates.feed(`${key} ${r.peer}`, r.phase === 'serving', r.done, now);
+      }
+    }
+    if (!snapshot.rooms.some((r) => r.room === this.current)) {
+      this.look(snapshot.rooms[0]?.room ?? null);
+    }
+  }
+
+  #person(person: PersonView): void {
+    const move = this.moves.take(person, this.#now());
+    if (!move) return;
+    this.tick++;
+    if (person.room === this.current) {
+      this.#announce(`${inert.name(move.name)} ${move.here ? 'is here' : 'has left'}`);
+    }
+  }
+
+  #message(message: MessageView): void {
+    const fresh = this.timelineOf(message.room).take(message);
+    this.tick++;
+    if (message.author === this.snapshot?.me.peer) return;
+    if (message.room === this.current) {
+      if (fresh) this.#announce(`${inert.name(message.name)}: ${inert.message(message.text)}`);
+    } else {
+      this.unread = new Map(this.unread).set(
+        message.room,
+        (this.unread.get(message.room) ?? 0) + 1,
+      );
+    }
+  }
+
+  #push(push: Exclude<Push, { type: 'changes' }>): void {
+    switch (push.type) {
+      case 'invite':
+        this.opened = push.invite;
+        if (this.settings?.welcomed) this.dialog = { kind: 'join', invite: push.invite };
+        return;
+      case 'drag': {
+        const { type: _, ...drag } = push;
+        this.drag = drag;
+        return;
+      }
+    }
+  }
+
+  #announce(text: string): void {
+    this.announcement = text.slice(0, 500);
+  }
+
+  #forget(room: RoomId): void {
+    this.moves.forget(room);
+    this.#timelines.delete(room);
+    this.unread = without(this.unread, room);
+  }
+
+  // ------------------------------------------------------------------ asking
+
+  async #load(room: RoomId): Promise<void> {
+    const timeline = this.timelineOf(room);
+    timeline.expect();
+    const page = await this.#ask('history', { room, before: null, max: PAGE });
+    if (!page) {
+      timeline.unexpect();
+      return;
+    }
+    timeline.begin(page);
+    this.tick++;
+  }
+
+  async #accept(offer: OfferView, dir: string): Promise<void> {
+    await this.#ask('accept', { ...ref(offer), dir });
+  }
+
+  /** Asks the engine; a refusal is told and gives `null`. */
+  async #ask<N extends CommandName>(
+    name: N,
+    request: Commands[N]['request'],
+  ): Promise<Commands[N]['reply'] | null> {
+    try {
+      return await this.#host.call(name, request);
+    } catch (thrown) {
+      this.tell(inert.message(Refusal.from(thrown).message), 'bad');
+      return null;
+    }
+  }
+}
+
+const ref = ({ room, from, offer }: OfferView): OfferRef => ({ room, from, offer });
+
+/** `Person 9` before `Person 10`. */
+const NAMES = new Intl.Collator(undefined, { numeric: true });
+
+/** Those who are here stand first. */
+function rank(p: PersonView): number {
+  if (p.link === 'connected') return 0;
+  return p.presence === 'offline' ? 2 : 1;
+}
+
+function without<K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> {
+  if (!map.has(key)) return map;
+  const next = new Map(map);
+  next.delete(key);
+  return next;
+}
