@@ -70,12 +70,17 @@ async fn an_sdp_with_a_sha_1_fingerprint_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_sdp_with_too_many_candidates_is_refused() {
-    refused(|_, sdp| sdp + &"a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n".repeat(100)).await;
+    refused(|_, sdp| {
+        sdp + "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
+            .repeat(100)
+            .as_str()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_sdp_over_the_limit_is_refused() {
-    refused(|_, sdp| sdp + &"a=x:0123456789\r\n".repeat(1200)).await;
+    refused(|_, sdp| sdp + "a=x:0123456789\r\n".repeat(1200).as_str()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
