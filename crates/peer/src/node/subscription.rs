@@ -34,26 +34,13 @@ pub struct Subscription {
 impl Subscription {
     /// The next change; `None` once the node has shut down.
     pub async fn next(&self) -> Option<Update> {
-        loop {
-            let notified = self.queue.notify.notified();
-            {
-                let mut inner = self
-                    .queue
-                    .inner
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if std::mem::take(&mut inner.lost) {
-                    return Some(Update::Lost);
-                }
-                if let Some(change) = inner.pop() {
-                    return Some(Update::Change(Box::new(change)));
-                }
-                if inner.closed {
-                    return None;
-                }
+        self.wait(|inner| {
+            if std::mem::take(&mut inner.lost) {
+                return Some(Update::Lost);
             }
-            notified.await;
-        }
+            inner.pop().map(|change| Update::Change(Box::new(change)))
+        })
+        .await
     }
 
     /// What has happened since the last call, together; waits until there is something, and is
@@ -63,6 +50,11 @@ impl Subscription {
     /// finds a gap and hydrates again. One subscription is read by this or by
     /// [`Subscription::next`], not by both.
     pub async fn changes(&self) -> Option<Changes> {
+        self.wait(Inner::take).await
+    }
+
+    /// Waits until `look` finds something in the queue; `None` where nothing can come any more.
+    async fn wait<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> Option<T> {
         loop {
             let notified = self.queue.notify.notified();
             {
@@ -71,11 +63,9 @@ impl Subscription {
                     .inner
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                if let Some(changes) = inner.take() {
-                    return Some(changes);
-                }
-                if inner.closed {
-                    return None;
+                let found = look(&mut inner);
+                if found.is_some() || inner.closed {
+                    return found;
                 }
             }
             notified.await;
