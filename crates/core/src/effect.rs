@@ -181,8 +181,8 @@ pub enum FetchEffect {
     Expect {
         /// Which entry.
         entry: u32,
-        /// SHA-256 of the whole file.
-        sha256: Digest,
+        /// Of the whole file: see [`kith_protocol::tree`].
+        hash: Digest,
     },
     /// Stop now; remove part files if asked.
     Stop {

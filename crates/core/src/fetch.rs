@@ -189,7 +189,7 @@ impl Fetches {
             PeerMessage::EntryDone {
                 offer_id,
                 entry,
-                sha256,
+                hash,
             } => {
                 let key = FetchKey {
                     room: self.room,
@@ -204,7 +204,7 @@ impl Fetches {
                     ctx.out(Effect::Fetch(
                         key,
                         f.run,
-                        FetchEffect::Expect { entry, sha256 },
+                        FetchEffect::Expect { entry, hash },
                     ));
                 }
                 Vec::new()

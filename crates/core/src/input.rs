@@ -221,8 +221,8 @@ pub enum ServeNews {
     EntryRead {
         /// Which entry.
         entry: u32,
-        /// SHA-256 of the whole file.
-        sha256: Digest,
+        /// Of the whole file: see [`kith_protocol::tree`].
+        hash: Digest,
     },
     /// The worker ended.
     Failed(Code),

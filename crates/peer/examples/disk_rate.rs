@@ -1,4 +1,4 @@
-//! Prints what the disk layer does per second on this machine: reading with both hashes, and
+//! Prints what the disk layer does per second on this machine: reading and hashing, and
 //! verifying, writing and syncing.
 //!
 //! `cargo run --release -p kith-peer --example disk_rate [-- MiB [FOLDER]]`
@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kith_peer::disk::{
-    CHUNK, ChunkUse, Digest, PartFile, PartTag, SafePath, Sha256State, SourceEntry, SourceReader,
-    Target, chunk_digest, scan,
+    CHUNK, Digest, PartFile, PartTag, SafePath, SourceEntry, SourceReader, Target, chunk_digest,
+    scan,
 };
+use kith_protocol::tree::Tree;
 
 type Answer<T> = Result<T, Box<dyn Error>>;
 
@@ -35,29 +36,15 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
     fs::write(&path, &data)?;
     let entry = scan(&[path])?.entries.remove(0);
 
-    rate("hash each chunk, then the whole", len, || {
-        let mut whole = Sha256State::new();
+    rate("hash", len, || {
+        let mut tree = Tree::new();
         for chunk in data.chunks(CHUNK) {
-            std::hint::black_box(chunk_digest(chunk));
-            whole.update(chunk);
+            tree.push(&chunk_digest(chunk));
         }
-        std::hint::black_box(whole.finish());
+        std::hint::black_box(tree.root(len as u64));
         Ok(())
     })?;
-    rate("both hashes taking turns", len, || {
-        let mut whole = Sha256State::new();
-        for chunk in data.chunks(CHUNK) {
-            std::hint::black_box(whole.update_and_digest(chunk));
-        }
-        std::hint::black_box(whole.finish());
-        Ok(())
-    })?;
-    rate("read + both hashes", len, || {
-        read(&entry, ChunkUse::Send).map(drop)
-    })?;
-    rate("read + whole hash (resume)", len, || {
-        read(&entry, ChunkUse::HashOnly).map(drop)
-    })?;
+    rate("read + hash", len, || read(&entry).map(drop))?;
 
     let hashes: Vec<Digest> = data.chunks(CHUNK).map(chunk_digest).collect();
     let target = Target::open(&dir.join("target"))?;
@@ -101,11 +88,11 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
     Ok(())
 }
 
-fn read(entry: &SourceEntry, purpose: ChunkUse) -> Answer<Digest> {
+fn read(entry: &SourceEntry) -> Answer<Digest> {
     let mut reader = SourceReader::open(entry)?;
     let mut buf = vec![0; CHUNK];
     for index in 0..reader.chunks() {
-        std::hint::black_box(reader.read_chunk(index, &mut buf, purpose)?);
+        std::hint::black_box(reader.read_chunk(index, &mut buf)?);
     }
     Ok(reader.finish()?)
 }
@@ -113,12 +100,13 @@ fn read(entry: &SourceEntry, purpose: ChunkUse) -> Answer<Digest> {
 fn write(target: &Target, data: &[u8], hashes: &[Digest]) -> Answer<PartFile> {
     let name = SafePath::from_wire("target.bin")?;
     let part = PartFile::create_or_open(target, &name, PartTag(1), data.len() as u64)?;
-    let mut whole = Sha256State::new();
+    let mut tree = Tree::new();
     for (index, (chunk, hash)) in (0..).zip(data.chunks(CHUNK).zip(hashes)) {
-        if !whole.update_if(chunk, hash) {
+        if chunk_digest(chunk) != *hash {
             return Err("a chunk does not match its hash".into());
         }
         part.write_chunk(index, chunk)?;
+        tree.push(hash);
     }
     Ok(part)
 }

@@ -12,8 +12,10 @@ use std::fs;
 use std::path::Path;
 
 use kith_peer::disk::{
-    CHUNK, DiskError, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target, scan,
+    CHUNK, Digest, DiskError, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target,
+    chunk_digest, scan,
 };
+use kith_protocol::tree::Tree;
 
 const MTIME: ModTime = ModTime {
     seconds: 1_000_000_000,
@@ -25,6 +27,14 @@ fn bytes(len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| (i % 251) as u8 ^ (i / CHUNK) as u8)
         .collect()
+}
+
+fn file_hash(data: &[u8]) -> Digest {
+    let mut tree = Tree::new();
+    for chunk in data.chunks(CHUNK) {
+        tree.push(&chunk_digest(chunk));
+    }
+    tree.root(data.len() as u64)
 }
 
 fn safe(wire: &str) -> SafePath {

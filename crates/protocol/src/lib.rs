@@ -15,6 +15,7 @@
 //! | [`peer`] | messages on the data channels `messages` and `presence` |
 //! | [`frame`] | binary frames on the data channel `files` |
 //! | [`ranges`] | sets of chunk indexes |
+//! | [`tree`] | the hash of a whole file, from those of its chunks |
 //! | [`code`] | the one table of error and close codes |
 
 pub mod code;
@@ -28,6 +29,7 @@ pub mod ranges;
 pub mod room;
 pub mod sdp;
 pub mod sealed;
+pub mod tree;
 
 pub use code::Code;
 pub use ids::{CallId, IdPk, LinkId, MsgId, OfferId, PeerId, RoomId, Sid};

@@ -130,8 +130,8 @@ pub enum PeerMessage {
         offer_id: OfferId,
         /// Which entry.
         entry: u32,
-        /// SHA-256 of the whole file.
-        sha256: Digest,
+        /// Of the whole file: see [`crate::tree`].
+        hash: Digest,
     },
     /// The entries are complete, their hashes match and they have their final names.
     Verified {

@@ -307,7 +307,7 @@ fn peer_messages() {
         PeerMessage::EntryDone {
             offer_id,
             entry,
-            sha256: Digest([5; 32]),
+            hash: Digest([5; 32]),
         },
         PeerMessage::Verified {
             offer_id,

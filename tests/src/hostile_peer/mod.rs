@@ -19,6 +19,7 @@ use kith_peer::seal::Identity;
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::sealed::SealedBody;
+use kith_protocol::tree::Tree;
 use kith_protocol::{Invite, LinkId, OfferId, PeerId, limits};
 use tokio::sync::mpsc;
 
@@ -281,14 +282,16 @@ impl Link {
 
     /// Sends a file by the book.
     pub async fn send_file(&self, offer_id: OfferId, transfer: u32, entry: u32, content: &[u8]) {
+        let mut tree = Tree::new();
         for (index, payload) in (0u64..).zip(content.chunks(limits::CHUNK)) {
             self.frame(chunk(transfer, entry, index, payload)).await;
+            tree.push(&Digest(digest(payload)));
         }
-        let sha256 = Digest(digest(content));
+        let hash = tree.root(content.len() as u64);
         self.say(&PeerMessage::EntryDone {
             offer_id,
             entry,
-            sha256,
+            hash,
         })
         .await;
     }

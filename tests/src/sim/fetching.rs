@@ -151,10 +151,10 @@ impl Fetching {
         for _ in 0..BATCH * 4 {
             match self.queue.pop_front() {
                 Some(Job::Piece(entry, piece)) => self.take(entry, piece, now, disk, news)?,
-                Some(Job::Expect(entry, sha256)) => {
+                Some(Job::Expect(entry, hash)) => {
                     let known = self.record.entries.get(entry as usize);
                     if known.is_some_and(|e| !e.dir) && !self.done.contains_key(&entry) {
-                        self.expected.insert(entry, sha256);
+                        self.expected.insert(entry, hash);
                         self.open(entry, disk)?;
                         self.try_complete(entry, disk, news)?;
                     }

@@ -87,12 +87,12 @@ impl World {
                 ServeNews::Sent { entry, ranges }
             }
             Step::Read(entry) => {
-                let mut sha256 = digest(&node.sources[&key.offer].tokens[entry as usize]);
+                let mut hash = digest(&node.sources[&key.offer].tokens[entry as usize]);
                 if self.lie_hashes > 0 {
                     self.lie_hashes -= 1;
-                    sha256 = Digest([7; 32]);
+                    hash = Digest([7; 32]);
                 }
-                ServeNews::EntryRead { entry, sha256 }
+                ServeNews::EntryRead { entry, hash }
             }
         };
         self.input(n, Input::Serve(key, run, news));
@@ -245,9 +245,9 @@ impl World {
                     p.transfers.insert((link, transfer), (key, promise));
                 }
             }
-            FetchEffect::Expect { entry, sha256 } => {
+            FetchEffect::Expect { entry, hash } => {
                 if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
-                    f.queue.push_back(Job::Expect(entry, sha256));
+                    f.queue.push_back(Job::Expect(entry, hash));
                 }
             }
             FetchEffect::Stop { discard } => {

@@ -114,7 +114,7 @@ async fn a_flood_of_small_messages_beats_and_acks() {
     let flood = async |hostile: &mut Hostile| {
         let drained = reading(hostile).await;
         let link = &drained.link;
-        let sha256 = Digest([1; 32]);
+        let hash = Digest([1; 32]);
         for n in 0..8000u32 {
             let offer_id = id(n);
             link.say(&PeerMessage::ChatSync { have: u64::from(n) })
@@ -124,7 +124,7 @@ async fn a_flood_of_small_messages_beats_and_acks() {
             link.say(&PeerMessage::EntryDone {
                 offer_id,
                 entry: n,
-                sha256,
+                hash,
             })
             .await;
             let beat = Beat {
@@ -219,7 +219,7 @@ async fn somebody_who_begins_every_file_and_ends_none() {
         link.announce(id(1), "many", &entries).await;
         let transfer = link.accepted(id(1)).await;
         let drained = link.drain();
-        let sha256 = Digest([1; 32]);
+        let hash = Digest([1; 32]);
         for entry in 0..2000 {
             let offer_id = id(1);
             drained
@@ -227,7 +227,7 @@ async fn somebody_who_begins_every_file_and_ends_none() {
                 .say(&PeerMessage::EntryDone {
                     offer_id,
                     entry,
-                    sha256,
+                    hash,
                 })
                 .await;
         }

@@ -123,11 +123,11 @@ async fn a_wrong_hash_of_the_whole_file_gives_no_file() {
             for (index, part) in (0u64..).zip(content().chunks(limits::CHUNK)) {
                 link.frame(chunk(transfer, 0, index, part)).await;
             }
-            let (offer_id, sha256) = (OFFER, Digest([1; 32]));
+            let (offer_id, hash) = (OFFER, Digest([1; 32]));
             link.say(&PeerMessage::EntryDone {
                 offer_id,
                 entry: 0,
-                sha256,
+                hash,
             })
             .await;
             let answer = link.hear("an answer", |m| match m {

@@ -747,23 +747,23 @@ fn one_peer_cannot_fill_our_memory() {
 fn hostile_messages_change_nothing() {
     let mut r = Receiver::fetching();
     let before = r.view();
-    let sha256 = kith_protocol::ids::Digest([1; 32]);
+    let hash = kith_protocol::ids::Digest([1; 32]);
     let unknown = OfferId([9; 16]);
     for message in [
         PeerMessage::EntryDone {
             offer_id: ID,
             entry: 2,
-            sha256,
+            hash,
         },
         PeerMessage::EntryDone {
             offer_id: ID,
             entry: u32::MAX,
-            sha256,
+            hash,
         },
         PeerMessage::EntryDone {
             offer_id: unknown,
             entry: 0,
-            sha256,
+            hash,
         },
         PeerMessage::Gone {
             offer_id: unknown,
@@ -786,7 +786,7 @@ fn hostile_messages_change_nothing() {
     r.hear(PeerMessage::EntryDone {
         offer_id: ID,
         entry: 0,
-        sha256,
+        hash,
     });
     assert!(matches!(
         r.world.drain()[..],
@@ -796,7 +796,7 @@ fn hostile_messages_change_nothing() {
     r.hear(PeerMessage::EntryDone {
         offer_id: ID,
         entry: 0,
-        sha256,
+        hash,
     });
     assert!(r.world.drain().is_empty(), "not while stalled");
 }

@@ -90,11 +90,11 @@ impl Serves {
                 sent.union(&ranges);
                 vec![ServeOut::Changed(id)]
             }
-            ServeNews::EntryRead { entry, sha256 } => {
+            ServeNews::EntryRead { entry, hash } => {
                 let message = PeerMessage::EntryDone {
                     offer_id: id,
                     entry,
-                    sha256,
+                    hash,
                 };
                 vec![ServeOut::Send(peer, message)]
             }

@@ -135,7 +135,7 @@ fn from_offered_to_done() {
     };
     let news = ServeNews::EntryRead {
         entry: 0,
-        sha256: kith_protocol::ids::Digest([1; 32]),
+        hash: kith_protocol::ids::Digest([1; 32]),
     };
     let out = s.serves.handle(key, run, news, &mut s.world.ctx());
     assert!(matches!(

@@ -7,9 +7,10 @@
 //!
 //! Which chunks are already verified is kept elsewhere; nothing here remembers ranges.
 
+use sha2::{Digest as _, Sha256};
+
 mod error;
 mod folder;
-mod hash;
 mod names;
 mod part;
 mod reader;
@@ -17,16 +18,21 @@ mod scan;
 mod target;
 
 pub use error::{DiskError, DiskFault};
-pub use hash::{Digest, Sha256State, chunk_digest};
 pub use names::{MAX_DEPTH, MAX_NAME, MAX_PATH, NameError, SafePath};
 pub use part::{PartFile, PartSync, PartTag};
-pub use reader::{ChunkRead, ChunkUse, SourceReader};
+pub use reader::{ChunkRead, SourceReader};
 pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
 pub use target::{ModTime, Target};
 
 pub use kith_protocol::frame::chunks as chunk_count;
+pub use kith_protocol::ids::Digest;
 /// Bytes in every chunk of a file but the last.
 pub use kith_protocol::limits::CHUNK;
+
+/// SHA-256 of one chunk, as it stands in a frame.
+pub fn chunk_digest(chunk: &[u8]) -> Digest {
+    Digest(Sha256::digest(chunk).into())
+}
 
 /// Length in bytes of chunk `index` of a file of `size` bytes; `None` beyond its end.
 pub fn chunk_len(size: u64, index: u64) -> Option<usize> {

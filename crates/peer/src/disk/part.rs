@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use kith_protocol::tree::Tree;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::folder::PlaceError;
 use super::names::part_name;
 use super::target::{ModTime, readable, set_attributes};
-use super::{CHUNK, DiskError, SafePath, Sha256State, Target, chunk_len};
+use super::{CHUNK, DiskError, SafePath, Target, chunk_digest, chunk_len};
 
 /// Bytes read back at a time.
 const READ_BACK: usize = 16 * CHUNK;
@@ -158,16 +159,12 @@ impl PartFile {
         Ok(chunk.len())
     }
 
-    /// Feeds chunks `start..end`, read back from disk, to a whole-file hash.
+    /// Adds the chunks before `end` that `tree` lacks, read back from disk.
     ///
     /// # Errors
     /// `OutOfRange` if the range is not within the file, `PartGone` if the part ends before it does.
-    pub fn hash_from(
-        &self,
-        whole: &mut Sha256State,
-        start: u64,
-        end: u64,
-    ) -> Result<(), DiskError> {
+    pub fn hash_up_to(&self, tree: &mut Tree, end: u64) -> Result<(), DiskError> {
+        let start = tree.leaves();
         if start > end || end > super::chunk_count(self.size()) {
             return Err(self.out_of_range());
         }
@@ -178,7 +175,9 @@ impl PartFile {
             let len = usize::try_from(end - at).map_or(buf.len(), |left| left.min(buf.len()));
             let piece = &mut buf[..len];
             self.read_exact(piece, at)?;
-            whole.update(piece);
+            for chunk in piece.chunks(CHUNK) {
+                tree.push(&chunk_digest(chunk));
+            }
             at += len as u64;
         }
         Ok(())

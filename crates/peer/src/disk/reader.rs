@@ -4,32 +4,22 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+use kith_protocol::tree::Tree;
 use rustix::fs::OFlags;
 
 use super::target::ModTime;
-use super::{
-    CHUNK, Digest, DiskError, Sha256State, SourceEntry, chunk_count, chunk_digest, chunk_len,
-};
+use super::{CHUNK, Digest, DiskError, SourceEntry, chunk_count, chunk_digest, chunk_len};
 
 /// Chunks between two looks at the file's size and time, and the grain of reading ahead (1 MiB).
 const STRIDE: u64 = 16;
-
-/// Why a chunk is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ChunkUse {
-    /// It goes to a peer, so its own hash is wanted.
-    Send,
-    /// The peer has it; only the whole-file hash needs it.
-    HashOnly,
-}
 
 /// One chunk, now in the caller's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkRead {
     /// Bytes of the buffer that are the chunk.
     pub len: usize,
-    /// Hash of the chunk; `None` for [`ChunkUse::HashOnly`].
-    pub sha256: Option<Digest>,
+    /// SHA-256 of the chunk.
+    pub digest: Digest,
 }
 
 /// An offered file, open for sending.
@@ -44,8 +34,7 @@ pub struct SourceReader {
     real: PathBuf,
     size: u64,
     mtime: ModTime,
-    next: u64,
-    whole: Sha256State,
+    tree: Tree,
 }
 
 impl SourceReader {
@@ -66,8 +55,7 @@ impl SourceReader {
             real: entry.real.clone(),
             size: entry.size,
             mtime: entry.mtime,
-            next: 0,
-            whole: Sha256State::new(),
+            tree: Tree::new(),
         };
         reader.check_unchanged()?;
         reader.expect_sequential();
@@ -86,7 +74,7 @@ impl SourceReader {
 
     /// The chunk that [`read_chunk`](Self::read_chunk) takes next.
     pub fn next_chunk(&self) -> u64 {
-        self.next
+        self.tree.leaves()
     }
 
     /// Reads the next chunk into the beginning of `buf`, which holds at least [`CHUNK`] bytes (or
@@ -94,13 +82,8 @@ impl SourceReader {
     ///
     /// # Errors
     /// `OutOfRange` if `index` is not the next chunk or `buf` too short; `SourceChanged`.
-    pub fn read_chunk(
-        &mut self,
-        index: u64,
-        buf: &mut [u8],
-        purpose: ChunkUse,
-    ) -> Result<ChunkRead, DiskError> {
-        if index != self.next {
+    pub fn read_chunk(&mut self, index: u64, buf: &mut [u8]) -> Result<ChunkRead, DiskError> {
+        if index != self.next_chunk() {
             return Err(DiskError::OutOfRange {
                 path: self.real.clone(),
             });
@@ -109,16 +92,9 @@ impl SourceReader {
             self.check_unchanged()?;
         }
         let chunk = self.fill(index, buf)?;
-        let len = chunk.len();
-        let sha256 = match purpose {
-            ChunkUse::Send => Some(self.whole.update_and_digest(chunk)),
-            ChunkUse::HashOnly => {
-                self.whole.update(chunk);
-                None
-            }
-        };
-        self.next += 1;
-        Ok(ChunkRead { len, sha256 })
+        let (len, digest) = (chunk.len(), chunk_digest(chunk));
+        self.tree.push(&digest);
+        Ok(ChunkRead { len, digest })
     }
 
     /// Reads any chunk once more, for a peer that asks again; the whole-file hash is not touched.
@@ -130,17 +106,17 @@ impl SourceReader {
         let chunk = self.fill(index, buf)?;
         Ok(ChunkRead {
             len: chunk.len(),
-            sha256: Some(chunk_digest(chunk)),
+            digest: chunk_digest(chunk),
         })
     }
 
-    /// The whole file's hash, once every chunk has gone by.
+    /// The whole file's hash (see [`kith_protocol::tree`]), once every chunk has gone by.
     ///
     /// # Errors
     /// `OutOfRange` if chunks are left; `SourceChanged` or `SourceMissing` if the file is not what
     /// was offered any more, even if every byte was read before that.
     pub fn finish(self) -> Result<Digest, DiskError> {
-        if self.next != self.chunks() {
+        if self.next_chunk() != self.chunks() {
             return Err(DiskError::OutOfRange { path: self.real });
         }
         let open = self.check_unchanged()?;
@@ -150,7 +126,7 @@ impl SourceReader {
         if (named.dev(), named.ino()) != (open.dev(), open.ino()) {
             return Err(DiskError::SourceChanged { path: self.real });
         }
-        Ok(self.whole.finish())
+        Ok(self.tree.root(self.size))
     }
 
     fn check_unchanged(&self) -> Result<Metadata, DiskError> {

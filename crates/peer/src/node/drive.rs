@@ -416,9 +416,9 @@ impl Driver {
                     f.attach(link, transfer);
                 }
             }
-            FetchEffect::Expect { entry, sha256 } => {
+            FetchEffect::Expect { entry, hash } => {
                 if let Some((_, f)) = self.state.fetches.get(&key).filter(|f| f.0 == run) {
-                    f.expect(entry, sha256);
+                    f.expect(entry, hash);
                 }
             }
             FetchEffect::Stop { discard } => {

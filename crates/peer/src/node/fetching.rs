@@ -17,6 +17,7 @@ use kith_protocol::LinkId;
 use kith_protocol::frame::{self, Chunk};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::tree::Tree;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,7 @@ use super::faults::target_code;
 use super::lanes::{Lanes, Queued, Taker};
 use super::layout::Layout;
 use super::tasks::Tasks;
-use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, Sha256State};
+use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, chunk_digest};
 
 /// Written bytes after which a checkpoint is taken …
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
@@ -97,8 +98,8 @@ impl Fetching {
     }
 
     /// The hash the entry must have.
-    pub fn expect(&self, entry: u32, sha256: Digest) {
-        let _ = self.messages.send(FetchMessage::Expect(entry, sha256));
+    pub fn expect(&self, entry: u32, hash: Digest) {
+        let _ = self.messages.send(FetchMessage::Expect(entry, hash));
     }
 
     /// Ends the fetch.
@@ -204,7 +205,7 @@ fn run(
                 }
                 return;
             }
-            Some(FetchMessage::Expect(entry, sha256)) => fetch.expect(entry, sha256),
+            Some(FetchMessage::Expect(entry, hash)) => fetch.expect(entry, hash),
             Some(FetchMessage::Chunks(chunks)) => chunks
                 .into_iter()
                 .filter(|queued| !queued.is_stale())
@@ -250,9 +251,8 @@ struct Open {
     fresh: RangeSet,
     /// Of those: known to be durable from the start.
     durable: RangeSet,
-    whole: Sha256State,
-    /// Chunks that `whole` covers, from the beginning.
-    hashed: u64,
+    /// Of those from the beginning on.
+    tree: Tree,
 }
 
 impl Fetch {
@@ -300,14 +300,14 @@ impl Fetch {
             .count();
     }
 
-    fn expect(&mut self, entry: u32, sha256: Digest) -> Result<(), DiskError> {
+    fn expect(&mut self, entry: u32, hash: Digest) -> Result<(), DiskError> {
         let Some(e) = self.record.entries.get(entry as usize) else {
             return Ok(());
         };
         if e.dir || self.done.contains(entry.into()) {
             return Ok(());
         }
-        self.expected.insert(entry, sha256);
+        self.expected.insert(entry, hash);
         // Only what may be complete now is opened; the others are when their chunks come.
         let size = e.size;
         let whole = |have: &RangeSet| have.count() >= frame::chunks(size);
@@ -343,19 +343,14 @@ impl Fetch {
             }
             return Ok(());
         }
-        // In order, both hashes are taken in one pass over the bytes.
-        let intact = if chunk.index == open.hashed {
-            let intact = open.whole.update_if(&chunk.payload, &chunk.digest.0);
-            open.hashed += u64::from(intact);
-            intact
-        } else {
-            crate::disk::chunk_digest(&chunk.payload) == chunk.digest.0
-        };
-        if !intact {
+        if chunk_digest(&chunk.payload) != chunk.digest {
             self.corrupt(chunk);
             return Ok(());
         }
         open.part.write_chunk(chunk.index, &chunk.payload)?;
+        if chunk.index == open.tree.leaves() {
+            open.tree.push(&chunk.digest);
+        }
         open.have.insert(chunk.index, chunk.index + 1);
         open.fresh.insert(chunk.index, chunk.index + 1);
         self.unsynced += chunk.payload.len() as u64;
@@ -387,8 +382,7 @@ impl Fetch {
             durable: have.clone(),
             have,
             fresh: RangeSet::new(),
-            whole: Sha256State::new(),
-            hashed: 0,
+            tree: Tree::new(),
         };
         self.open.insert(entry, open);
         Ok(())
@@ -420,16 +414,12 @@ impl Fetch {
         if open.have.count() < chunks {
             return Ok(());
         }
-        if open.hashed < chunks {
-            open.part.hash_from(&mut open.whole, open.hashed, chunks)?;
-            open.hashed = chunks;
-        }
-        let whole = std::mem::take(&mut open.whole).finish();
-        let expected = expected.0;
+        open.part.hash_up_to(&mut open.tree, chunks)?;
+        let intact = open.tree.root(open.size) == *expected;
         let Some(open) = self.open.remove(&entry) else {
             return Ok(());
         };
-        if whole != expected {
+        if !intact {
             // From the beginning, with an empty part: there is no telling which chunk is wrong.
             open.part.discard()?;
             self.report.say(FetchNews::Mismatch { entry });

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use super::faults::source_code;
 use super::lanes::Lanes;
 use super::tasks::Tasks;
-use crate::disk::{ChunkUse, DiskError, EntryKind, SourceEntry, SourceReader};
+use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
 use crate::rtc::Lane;
 
 /// Chunks reported and sent together.
@@ -75,7 +75,7 @@ enum Item {
     },
     Read {
         entry: u32,
-        sha256: Digest,
+        hash: Digest,
     },
     Failed(Code),
 }
@@ -174,8 +174,8 @@ impl Sender {
                         }
                     }
                 }
-                Item::Read { entry, sha256 } => {
-                    self.news(ServeNews::EntryRead { entry, sha256 }).await;
+                Item::Read { entry, hash } => {
+                    self.news(ServeNews::EntryRead { entry, hash }).await;
                 }
                 Item::Failed(code) => {
                     self.news(ServeNews::Failed(code)).await;
@@ -248,7 +248,7 @@ impl Reader {
         for index in 0..reader.chunks() {
             if have.contains(index) {
                 scratch.resize(limits::CHUNK, 0);
-                match reader.read_chunk(index, &mut scratch, ChunkUse::HashOnly) {
+                match reader.read_chunk(index, &mut scratch) {
                     Ok(_) => {}
                     Err(error) => return Ok(Err(error)),
                 }
@@ -257,10 +257,7 @@ impl Reader {
                 }
                 continue;
             }
-            let read = |buf: &mut [u8]| {
-                let read = reader.read_chunk(index, buf, ChunkUse::Send)?;
-                Ok((read.len, read.sha256))
-            };
+            let read = |buf: &mut [u8]| reader.read_chunk(index, buf);
             match self.frame(entry, file.size, index, read) {
                 Ok(frame) => batch.push(index, frame),
                 Err(error) => return Ok(Err(error)),
@@ -271,11 +268,8 @@ impl Reader {
         }
         self.send(batch)?;
         match reader.finish() {
-            Ok(sha256) => {
-                let item = Item::Read {
-                    entry,
-                    sha256: Digest(sha256),
-                };
+            Ok(hash) => {
+                let item = Item::Read { entry, hash };
                 self.items.blocking_send(item).map_err(|_| Stopped)?;
                 Ok(Ok(()))
             }
@@ -301,10 +295,7 @@ impl Reader {
         };
         let mut batch = Batch::new(entry);
         for index in ranges.ranges().iter().flat_map(|&(a, b)| a..b) {
-            let read = |buf: &mut [u8]| {
-                let read = reader.read_again(index, buf)?;
-                Ok((read.len, read.sha256))
-            };
+            let read = |buf: &mut [u8]| reader.read_again(index, buf);
             match self.frame(entry, file.size, index, read) {
                 Ok(frame) => batch.push(index, frame),
                 Err(error) => {
@@ -325,14 +316,20 @@ impl Reader {
         entry: u32,
         size: u64,
         index: u64,
-        read: impl FnOnce(&mut [u8]) -> Result<(usize, Option<crate::disk::Digest>), DiskError>,
+        read: impl FnOnce(&mut [u8]) -> Result<ChunkRead, DiskError>,
     ) -> Result<Bytes, DiskError> {
         let len = frame::chunk_len(size, index);
         let mut payload = BytesMut::zeroed(HEADER + len as usize);
-        let (_, digest) = read(&mut payload[HEADER..])?;
-        let digest = digest.unwrap_or_default();
+        let digest = read(&mut payload[HEADER..])?.digest;
         let mut header = BytesMut::with_capacity(HEADER);
-        frame::put_chunk_header(&mut header, self.plan.transfer, entry, index, len, &digest);
+        frame::put_chunk_header(
+            &mut header,
+            self.plan.transfer,
+            entry,
+            index,
+            len,
+            &digest.0,
+        );
         payload[..HEADER].copy_from_slice(&header);
         Ok(payload.freeze())
     }

@@ -6,12 +6,11 @@
 //! STUN binding indication, which asks for no answer and changes nothing (RFC 8445 section 11),
 //! and after which the driver looks at everything else.
 //!
-//! How much the sockets yield is for the [`Gate`] to say. Besides, they pause after each
-//! [`BURST`], so that the readers hear of it.
+//! How much the sockets yield is for the [`Gate`] to say.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -29,10 +28,6 @@ const INDICATION: [u8; 20] = [
     0x00, 0x11, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
-/// Bytes that a socket yields before its driver must look at everything else. The driver would
-/// take megabytes otherwise; 64 KiB are what the kernel hands over at once.
-const BURST: usize = 128 * 1024;
-
 /// Nudges the driver of one connection, and keeps it from getting far ahead of the readers.
 #[derive(Debug, Default)]
 pub(super) struct Nudge {
@@ -48,8 +43,6 @@ pub(super) struct Nudge {
 struct Bell {
     rung: AtomicBool,
     driver: AtomicWaker,
-    /// Bytes since the last pause.
-    burst: AtomicUsize,
     /// How often the socket was asked in vain since it last yielded something, up to 2.
     ///
     /// Having got something, the driver asks once more at once and goes round after that; the
@@ -180,12 +173,6 @@ impl AsyncUdpSocket for BelledSocket {
             self.refuse(cx);
             return Poll::Pending;
         }
-        if self.bell.burst.load(Ordering::Relaxed) >= BURST {
-            self.bell.burst.store(0, Ordering::Relaxed);
-            // At once again, but after the driver has been round.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let received = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = &received {
             let yielded = meta.iter().take(*count);
@@ -194,7 +181,6 @@ impl AsyncUdpSocket for BelledSocket {
                 (bytes + m.len, datagrams + parts)
             });
             self.nudge.gate().yielded(bytes, datagrams);
-            self.bell.burst.fetch_add(bytes, Ordering::Relaxed);
             self.bell.refused.store(0, Ordering::Relaxed);
         }
         received
@@ -276,16 +262,10 @@ mod tests {
         let (round, _) = nudge.round();
         nudge.idle(label, round);
         let mut yielded = 0;
-        let mut pauses = 0;
-        loop {
-            match receive(&*socket) {
-                Some(LEN) => yielded += LEN,
-                Some(_) => break,
-                None => pauses += 1,
-            }
+        while receive(&*socket) == Some(LEN) {
+            yielded += LEN;
         }
         assert!((BOUND..BOUND + 2 * LEN).contains(&yielded), "{yielded}");
-        assert!(pauses >= 1, "the driver goes round in between");
 
         let (round, look) = nudge.round();
         let mut look = std::pin::pin!(look);

@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use kith_peer::disk::{
-    CHUNK, DiskFault, ModTime, PartFile, PartTag, Sha256State, Target, chunk_digest,
-};
+use kith_peer::disk::{CHUNK, DiskFault, ModTime, PartFile, PartTag, Target, chunk_digest};
+use kith_protocol::tree::Tree;
 
-use super::{MTIME, bytes, list, part, receive, safe, write_all};
+use super::{MTIME, bytes, file_hash, list, part, receive, safe, write_all};
 
 fn target() -> (tempfile::TempDir, Target) {
     let temp = tempfile::tempdir().unwrap();
@@ -82,24 +81,25 @@ fn a_part_is_found_again_and_read_back_into_the_hash() {
     )
     .unwrap();
     assert_eq!(again.existing_len(), 30 * CHUNK as u64);
-    let mut whole = Sha256State::new();
-    again.hash_from(&mut whole, 0, 17).unwrap();
-    again.hash_from(&mut whole, 17, 30).unwrap();
-    assert_eq!(
-        again.hash_from(&mut whole, 29, 31).unwrap_err().kind(),
-        DiskFault::Gone
-    );
-    assert_eq!(
-        again.hash_from(&mut whole, 0, 42).unwrap_err().kind(),
-        DiskFault::Invalid
-    );
-    let mut whole = Sha256State::new();
-    again.hash_from(&mut whole, 0, 30).unwrap();
+    let mut tree = Tree::new();
+    for end in [17, 30] {
+        again.hash_up_to(&mut tree, end).unwrap();
+        assert_eq!(tree.leaves(), end);
+    }
+    let mut more = tree.clone();
+    for (end, fault) in [
+        (31, DiskFault::Gone),
+        (42, DiskFault::Invalid),
+        (29, DiskFault::Invalid),
+    ] {
+        let error = again.hash_up_to(&mut more, end).unwrap_err();
+        assert_eq!(error.kind(), fault);
+    }
     for (index, chunk) in data.chunks(CHUNK).enumerate().skip(30) {
-        assert!(whole.update_if(chunk, &chunk_digest(chunk)));
+        tree.push(&chunk_digest(chunk));
         again.write_chunk(index as u64, chunk).unwrap();
     }
-    assert_eq!(whole.finish(), chunk_digest(&data));
+    assert_eq!(tree.root(size), file_hash(&data));
     assert_eq!(again.finish(0o600, MTIME).unwrap().as_str(), "sub/f.bin");
     assert_eq!(fs::read(target.root().join("sub/f.bin")).unwrap(), data);
     assert_eq!(list(&target.root().join("sub")), ["f.bin"]);

@@ -8,19 +8,19 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kith_peer::disk::{
-    CHUNK, ChunkUse, DiskError, DiskFault, EntryKind, ModTime, SkipReason, SourceReader,
+    CHUNK, Digest, DiskError, DiskFault, EntryKind, ModTime, SkipReason, SourceReader,
     chunk_digest, scan,
 };
 
-use super::{bytes, only_entry};
+use super::{bytes, file_hash, only_entry};
 
 /// Reads to the end as if every chunk were sent.
-fn read_out(mut reader: SourceReader) -> Result<(Vec<u8>, [u8; 32]), DiskError> {
+fn read_out(mut reader: SourceReader) -> Result<(Vec<u8>, Digest), DiskError> {
     let mut buf = vec![0; CHUNK];
     let mut all = Vec::new();
     for index in 0..reader.chunks() {
-        let read = reader.read_chunk(index, &mut buf, ChunkUse::Send)?;
-        assert_eq!(read.sha256, Some(chunk_digest(&buf[..read.len])));
+        let read = reader.read_chunk(index, &mut buf)?;
+        assert_eq!(read.digest, chunk_digest(&buf[..read.len]));
         all.extend_from_slice(&buf[..read.len]);
     }
     Ok((all, reader.finish()?))
@@ -145,12 +145,12 @@ fn every_size_around_a_chunk_reads_back_with_its_hashes() {
         fs::write(&path, &data).unwrap();
         let (read, whole) = read_out(SourceReader::open(&only_entry(&path)).unwrap()).unwrap();
         assert_eq!(read, data, "{len}");
-        assert_eq!(whole, chunk_digest(&data), "{len}");
+        assert_eq!(whole, file_hash(&data), "{len}");
     }
 }
 
 #[test]
-fn chunks_that_are_not_sent_still_count_for_the_whole_hash() {
+fn chunks_are_read_in_order_and_any_of_them_again() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("f");
     let data = bytes(5 * CHUNK + 3);
@@ -158,25 +158,18 @@ fn chunks_that_are_not_sent_still_count_for_the_whole_hash() {
     let mut reader = SourceReader::open(&only_entry(&path)).unwrap();
     let mut buf = vec![0; CHUNK];
     for index in 0..4 {
-        let read = reader
-            .read_chunk(index, &mut buf, ChunkUse::HashOnly)
-            .unwrap();
-        assert_eq!((read.len, read.sha256), (CHUNK, None));
+        assert_eq!(reader.read_chunk(index, &mut buf).unwrap().len, CHUNK);
     }
-    let ahead = reader.read_chunk(5, &mut buf, ChunkUse::Send).unwrap_err();
+    let ahead = reader.read_chunk(5, &mut buf).unwrap_err();
     assert_eq!(ahead.kind(), DiskFault::Invalid);
     let again = reader.read_again(1, &mut buf).unwrap();
-    assert_eq!(again.sha256, Some(chunk_digest(&data[CHUNK..2 * CHUNK])));
+    assert_eq!(again.digest, chunk_digest(&data[CHUNK..2 * CHUNK]));
     assert!(reader.read_again(6, &mut buf).is_err());
-    assert!(
-        reader
-            .read_chunk(4, &mut buf[..100], ChunkUse::Send)
-            .is_err()
-    );
+    assert!(reader.read_chunk(4, &mut buf[..100]).is_err());
     for index in 4..6 {
-        reader.read_chunk(index, &mut buf, ChunkUse::Send).unwrap();
+        reader.read_chunk(index, &mut buf).unwrap();
     }
-    assert_eq!(reader.finish().unwrap(), chunk_digest(&data));
+    assert_eq!(reader.finish().unwrap(), file_hash(&data));
 }
 
 #[test]
@@ -185,9 +178,7 @@ fn a_whole_hash_needs_every_chunk() {
     let path = temp.path().join("f");
     fs::write(&path, bytes(CHUNK + 1)).unwrap();
     let mut reader = SourceReader::open(&only_entry(&path)).unwrap();
-    reader
-        .read_chunk(0, &mut vec![0; CHUNK], ChunkUse::Send)
-        .unwrap();
+    reader.read_chunk(0, &mut vec![0; CHUNK]).unwrap();
     assert_eq!(reader.finish().unwrap_err().kind(), DiskFault::Invalid);
 }
 
@@ -287,7 +278,7 @@ fn a_source_changed_while_it_is_read_never_yields_a_whole_hash() {
                     if index == at {
                         mischief(&path);
                     }
-                    reader.read_chunk(index, &mut buf, ChunkUse::Send)?;
+                    reader.read_chunk(index, &mut buf)?;
                 }
                 if at == 40 {
                     mischief(&path);

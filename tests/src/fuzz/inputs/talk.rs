@@ -151,7 +151,7 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         12 => PeerMessage::EntryDone {
             offer_id,
             entry,
-            sha256: Digest([1; 32]),
+            hash: Digest([1; 32]),
         },
         13 => PeerMessage::Verified {
             offer_id,

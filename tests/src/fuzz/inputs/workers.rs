@@ -37,7 +37,7 @@ pub(super) fn serve(w: &mut World, b: &mut Bytes<'_>) {
         },
         2 => ServeNews::EntryRead {
             entry,
-            sha256: Digest([1; 32]),
+            hash: Digest([1; 32]),
         },
         _ => ServeNews::Failed(b.code()),
     };
