@@ -229,12 +229,7 @@ impl Engine {
 
     /// The name of somebody once met, for history of those who are away.
     pub fn name_of(&self, peer: PeerId) -> String {
-        if peer == self.me {
-            return self.config.name.clone();
-        }
-        self.known
-            .get(&peer)
-            .map_or_else(|| fallback_name(&peer), |p| p.name.clone())
+        name_of(&self.me(), &self.known, peer)
     }
 
     /// Who of the room has our message `seq` on disk.
@@ -332,8 +327,9 @@ impl Engine {
             };
             self.out.push_back(Effect::Event(event));
         }
+        let me = self.me();
         for room in self.rooms.values_mut() {
-            for change in room.take_changes() {
+            for change in room.take_changes(|peer| name_of(&me, &self.known, peer)) {
                 self.rev += 1;
                 self.out.push_back(Effect::Event(Event {
                     rev: self.rev,
@@ -347,6 +343,15 @@ impl Engine {
 /// A name for somebody who gave none.
 pub fn fallback_name(peer: &PeerId) -> String {
     format!("Peer {}", &peer.to_string()[..6])
+}
+
+fn name_of(me: &Me, known: &BTreeMap<PeerId, PeerRecord>, peer: PeerId) -> String {
+    if peer == me.peer {
+        return me.name.clone();
+    }
+    known
+        .get(&peer)
+        .map_or_else(|| fallback_name(&peer), |p| p.name.clone())
 }
 
 fn open_room(rooms: &mut BTreeMap<RoomId, Room>, id: RoomId) -> Result<&mut Room, ApiError> {

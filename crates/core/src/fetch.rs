@@ -69,7 +69,8 @@ struct Fetch {
     state: State,
     /// The link over which the sender announces it now.
     link: Option<LinkId>,
-    /// The sender was told that we do not want it, and will not announce it again.
+    /// The sender was told that we do not want it, and will not announce it again to this app
+    /// session.
     declined: bool,
     run: u32,
     record: Option<Arc<FetchRecord>>,

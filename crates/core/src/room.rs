@@ -13,7 +13,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_api::{ApiError, MessageView};
+use kith_api::ApiError;
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::invite::RoomKeys;
 use kith_protocol::peer::PeerMessage;
@@ -91,7 +91,9 @@ struct Changes {
     gone: bool,
     people: BTreeSet<PeerId>,
     offers: BTreeSet<(PeerId, OfferId)>,
-    messages: Vec<MessageView>,
+    /// Author, number and entry. What is stored after the room was left waits until it is entered
+    /// again: whoever keeps messages would miss one otherwise.
+    messages: Vec<(PeerId, u64, ChatRecord)>,
 }
 
 impl Room {

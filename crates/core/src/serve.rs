@@ -3,8 +3,9 @@
 //! ```text
 //! Offered → Serving ⇄ Stalled → Done        Offered → Declined        Serving → Failed
 //! ```
-//! An offer is announced on every new link. A receiver first says what it has, then accepts; a
-//! worker then sends the rest. What the receiver acknowledges is durable there.
+//! An offer is announced on every new link, but not to an app session that declined it. A receiver
+//! first says what it has, then accepts; a worker then sends the rest. What the receiver
+//! acknowledges is durable there.
 
 mod offering;
 mod progress;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_api::Traffic;
+use kith_protocol::ids::Digest;
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, frame, limits};
@@ -42,6 +44,8 @@ pub struct Serves {
     room: RoomId,
     me: PeerId,
     offers: BTreeMap<OfferId, Offer>,
+    /// The app session in which each peer was met last, by its certificate.
+    met: BTreeMap<PeerId, Digest>,
     runs: u32,
 }
 
@@ -115,12 +119,18 @@ impl Serves {
             room,
             me,
             offers: BTreeMap::new(),
+            met: BTreeMap::new(),
             runs: 0,
         }
     }
 
-    /// A link is open.
-    pub fn on_open(&mut self, peer: PeerId) -> Vec<ServeOut> {
+    /// A link is open to the app session of `peer` that has the certificate `fp`.
+    pub fn on_open(&mut self, peer: PeerId, fp: Digest) -> Vec<ServeOut> {
+        if self.met.insert(peer, fp) != Some(fp) {
+            // It knows no offer of before, and its user may have thought better of a refusal while
+            // we could not be told.
+            self.forget_refusals(peer);
+        }
         let ids: Vec<OfferId> = self.offers.keys().copied().collect();
         ids.into_iter()
             .flat_map(|id| self.announce(id, peer))

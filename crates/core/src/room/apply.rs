@@ -17,14 +17,12 @@ impl Room {
             match out {
                 ChatOut::Send(peer, message) => self.send(peer, message, ctx),
                 ChatOut::Show(author, seq, record) => {
-                    let view = self.message_view(author, seq, &record, ctx);
-                    self.changes.messages.push(view);
+                    self.changes.messages.push((author, seq, record));
                 }
                 ChatOut::Delivered(_, from, to) => {
-                    for (seq, record) in self.chat.own(from, to) {
-                        let view = self.message_view(self.me, seq, &record, ctx);
-                        self.changes.messages.push(view);
-                    }
+                    let own = self.chat.own(from, to).into_iter();
+                    let own = own.map(|(seq, record)| (self.me, seq, record));
+                    self.changes.messages.extend(own);
                 }
             }
         }

@@ -77,8 +77,10 @@ impl Room {
                     }
                     let out = self.chat.on_open(peer);
                     self.apply_chat(out, ctx);
-                    let out = self.serves.on_open(peer);
-                    self.apply_serves(out, ctx);
+                    if let Some(fp) = self.people.get(&peer).map(|p| p.fp) {
+                        let out = self.serves.on_open(peer, fp);
+                        self.apply_serves(out, ctx);
+                    }
                     if let Some(link) = self.link(peer).map(Link::id) {
                         let out = self.fetches.on_open(peer, link, ctx);
                         self.apply_fetches(out, ctx);

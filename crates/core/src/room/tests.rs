@@ -1,3 +1,5 @@
+mod leaving;
+
 use std::time::Duration;
 
 use kith_api::{LinkPhase, PersonView};
@@ -17,6 +19,7 @@ use crate::time::Now;
 /// Larger than any sid of ours: we begin. Smaller: they do.
 const LARGE: Sid = Sid([0xff; 16]);
 const SMALL: Sid = Sid([0; 16]);
+const TAG: SealTag = SealTag([9; 8]);
 
 /// An engine in a room.
 struct Us {
@@ -34,11 +37,7 @@ impl Us {
 
     /// With those whom the server lists, and what we do about them.
     fn among(others: &[Sid]) -> (Self, Vec<Effect>) {
-        let invite = Invite::new(
-            ServerAddr::parse("127.0.0.1").unwrap(),
-            [1; 32],
-            PeerId([0; 16]),
-        );
+        let invite = invite();
         let room = invite.keys().room_id();
         let engine = Engine::new(config(), Saved::default(), [3; 32]);
         let mut us = Us {
@@ -117,12 +116,17 @@ impl Us {
             name: name.into(),
             caps: vec![],
         };
-        self.seal(them, SealNews::Ready(Box::new(hello), SealTag([9; 8])))
+        self.seal(them, SealNews::Ready(Box::new(hello), TAG))
     }
 
     fn people(&self) -> Vec<PersonView> {
         self.engine.snapshot().people
     }
+}
+
+fn invite() -> Invite {
+    let server = ServerAddr::parse("127.0.0.1").unwrap();
+    Invite::new(server, [1; 32], PeerId([0; 16]))
 }
 
 fn fp() -> Digest {

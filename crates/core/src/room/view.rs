@@ -4,7 +4,6 @@ use kith_api::{Change, LinkPhase, MessageView, OfferView, PersonView, Presence, 
 use kith_protocol::{OfferId, PeerId};
 
 use super::Room;
-use crate::engine::Ctx;
 use crate::record::ChatRecord;
 
 impl Room {
@@ -43,14 +42,15 @@ impl Room {
         ours.chain(theirs).collect()
     }
 
-    /// What changed since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
+    /// What changed since the last call; `name_of` names authors, who need not be here any more.
+    pub fn take_changes(&mut self, name_of: impl Fn(PeerId) -> String) -> Vec<Change> {
         let changes = std::mem::take(&mut self.changes);
         let mut out = Vec::new();
         if changes.gone {
             out.push(Change::RoomGone { room: self.id });
         }
         if !self.open {
+            self.changes.messages = changes.messages;
             return out;
         }
         if changes.room {
@@ -63,7 +63,10 @@ impl Room {
                 .filter_map(|p| self.person_view(*p))
                 .map(Change::Person),
         );
-        out.extend(changes.messages.into_iter().map(Change::Message));
+        let messages = changes.messages.into_iter();
+        out.extend(messages.map(|(author, seq, record)| {
+            Change::Message(self.message_view(author, name_of(author), seq, record))
+        }));
         let offers = changes
             .offers
             .iter()
@@ -72,28 +75,23 @@ impl Room {
         out
     }
 
-    pub(super) fn message_view(
+    fn message_view(
         &self,
         author: PeerId,
+        name: String,
         seq: u64,
-        record: &ChatRecord,
-        ctx: &Ctx<'_>,
+        record: ChatRecord,
     ) -> MessageView {
-        let mine = author == self.me;
         MessageView {
             room: self.id,
             author,
-            name: if mine {
-                ctx.config.name.clone()
-            } else {
-                self.name_of(author)
-            },
+            name,
             seq,
             id: record.id,
             at: record.at,
             stored: record.stored,
-            text: record.text.clone(),
-            delivered: if mine {
+            text: record.text,
+            delivered: if author == self.me {
                 self.chat.delivered(seq)
             } else {
                 Vec::new()

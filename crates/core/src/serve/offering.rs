@@ -103,6 +103,16 @@ impl Serves {
         Ok(out)
     }
 
+    /// What the peer declined is open again.
+    pub(super) fn forget_refusals(&mut self, peer: PeerId) {
+        let all = self.offers.values_mut();
+        for r in all.filter_map(|o| o.receivers.get_mut(&peer)) {
+            if let State::Declined(_) = r.state {
+                r.state = State::Offered;
+            }
+        }
+    }
+
     pub(super) fn announce(&mut self, id: OfferId, peer: PeerId) -> Vec<ServeOut> {
         let Some(offer) = self.offers.get_mut(&id) else {
             return Vec::new();

@@ -9,6 +9,8 @@ use kith_api::ServePhase;
 const ROOM: RoomId = RoomId([1; 16]);
 const ME: PeerId = PeerId([2; 16]);
 const BOB: PeerId = PeerId([3; 16]);
+/// The certificate of Bob's app session.
+const FP: Digest = Digest([6; 32]);
 const LINK: LinkId = LinkId([4; 8]);
 const CHUNK: u64 = limits::CHUNK as u64;
 
@@ -22,6 +24,7 @@ struct Sender {
 impl Sender {
     fn new() -> Self {
         let (mut world, mut serves) = (World::new(), Serves::new(ROOM, ME));
+        assert!(serves.on_open(BOB, FP).is_empty());
         let (id, out) = serves.add(offer(vec![]), &[BOB], &mut world.ctx()).unwrap();
         assert!(matches!(
             &out[1..],
@@ -358,7 +361,7 @@ fn declining_ends_it_until_it_is_offered_again() {
         (s.phase(), s.view().receivers[0].why),
         (ServePhase::Declined, Some(Code::Declined))
     );
-    assert!(s.serves.on_open(BOB).is_empty(), "not announced again");
+    assert!(s.serves.on_open(BOB, FP).is_empty(), "not announced again");
     let (id, out) = s
         .serves
         .add(offer(vec![]), &[BOB], &mut s.world.ctx())
@@ -369,6 +372,23 @@ fn declining_ends_it_until_it_is_offered_again() {
             .any(|o| matches!(o, ServeOut::Send(BOB, PeerMessage::Offer { .. })))
     );
     assert_eq!(s.phase(), ServePhase::Offered);
+}
+
+#[test]
+fn another_app_session_is_offered_what_an_earlier_one_declined() {
+    let mut s = Sender::new();
+    let (offer_id, why) = (s.id, Code::Declined);
+    for n in 1..4 {
+        s.hear(PeerMessage::Decline { offer_id, why });
+        // Its user takes the offer while we are away, and quits before we are back.
+        s.serves.on_closed(BOB, &mut s.world.ctx());
+        let out = s.serves.on_open(BOB, Digest([n; 32]));
+        let announced = |o: &ServeOut| matches!(o, ServeOut::Send(BOB, PeerMessage::Offer { .. }));
+        assert!(out.iter().any(announced));
+        assert_eq!(s.phase(), ServePhase::Offered);
+    }
+    s.accept(1);
+    assert_eq!(s.phase(), ServePhase::Serving);
 }
 
 #[test]
@@ -392,7 +412,7 @@ fn a_withdrawn_offer_is_gone_for_everybody() {
         (ServePhase::Failed, FetchPhase::Withdrawn)
     );
     assert!(s.view().can.is_empty());
-    assert!(s.serves.on_open(BOB).is_empty());
+    assert!(s.serves.on_open(BOB, FP).is_empty());
     assert!(s.serves.withdraw(s.id, &[BOB], &mut s.world.ctx()).is_err());
     let offer_id = s.id;
     let out = s.hear(PeerMessage::Accept {
@@ -477,7 +497,7 @@ fn an_offer_to_one_is_none_of_anothers_business() {
         .add(offer(vec![cy]), &[BOB], &mut world.ctx())
         .unwrap();
     assert_eq!(out, [ServeOut::Changed(id)]);
-    assert!(serves.on_open(BOB).is_empty());
+    assert!(serves.on_open(BOB, FP).is_empty());
     let accept = PeerMessage::Accept {
         offer_id: id,
         transfer: 1,
@@ -488,7 +508,7 @@ fn an_offer_to_one_is_none_of_anothers_business() {
         [ServeOut::Send(BOB, PeerMessage::Gone { .. })]
     ));
     assert!(world.drain().is_empty());
-    assert!(!serves.on_open(cy).is_empty());
+    assert!(!serves.on_open(cy, FP).is_empty());
 }
 
 #[test]
@@ -566,7 +586,7 @@ fn a_manifest_goes_out_a_few_times_a_link() {
     assert!(more < MANIFESTS_PER_LINK * 10_000);
     assert_eq!(browse(&mut s, 5_000), 0);
     s.serves.on_closed(BOB, &mut s.world.ctx());
-    assert!(!s.serves.on_open(BOB).is_empty());
+    assert!(!s.serves.on_open(BOB, FP).is_empty());
     assert!(browse(&mut s, 5_000) > 0, "the next link");
 }
 
@@ -579,7 +599,7 @@ fn a_receiver_that_had_no_room_is_asked_again() {
         why: Code::TooManyOffers,
     });
     assert_eq!(s.phase(), ServePhase::Declined);
-    assert!(!s.serves.on_open(BOB).is_empty());
+    assert!(!s.serves.on_open(BOB, FP).is_empty());
     s.accept(1);
     assert_eq!(s.phase(), ServePhase::Serving);
 }
