@@ -360,6 +360,8 @@ export class App {
     this.moves.forget(room);
     this.#timelines.delete(room);
     this.unread = without(this.unread, room);
+    // Still looked at: it was left and entered again.
+    if (room === this.current) this.look(room);
   }
 
   // ------------------------------------------------------------------ asking

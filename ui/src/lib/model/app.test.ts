@@ -129,6 +129,15 @@ describe('the window', () => {
     expect(app.peopleOf(HOME)).toEqual([]);
   });
 
+  it('shows what was said in a room that is left and entered again at once', async () => {
+    host.pages = [{ messages: [message(HOME, 1)], before: null }];
+    const again = { type: 'room' as const, ...room(HOME) };
+    host.change({ type: 'room-gone', room: HOME }, again);
+    await settle();
+    expect(app.current).toBe(HOME);
+    expect(app.timelineOf(HOME).messages.map((m) => m.seq)).toEqual([1]);
+  });
+
   it('counts what is unread elsewhere until one looks there', () => {
     host.change({ type: 'message', ...message(HOME, 1) }, { type: 'message', ...message(WORK, 1) });
     host.change({ type: 'message', ...message(WORK, 2) });
