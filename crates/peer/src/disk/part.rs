@@ -168,8 +168,8 @@ impl PartFile {
         if start > end || end > super::chunk_count(self.size()) {
             return Err(self.out_of_range());
         }
-        let mut at = start * CHUNK as u64;
-        let end = end.saturating_mul(CHUNK as u64).min(self.size());
+        let bytes_to = |chunk: u64| chunk.saturating_mul(CHUNK as u64).min(self.size());
+        let (mut at, end) = (bytes_to(start), bytes_to(end));
         let mut buf = vec![0; usize::try_from(end - at).map_or(READ_BACK, |n| n.min(READ_BACK))];
         while at < end {
             let len = usize::try_from(end - at).map_or(buf.len(), |left| left.min(buf.len()));
