@@ -75,6 +75,19 @@ struct Peer {
     linked: bool,
     /// A gap was asked about and not yet answered.
     asked: bool,
+    /// Something came for which there was no room. It is asked for when there is.
+    dropped: bool,
+}
+
+impl Peer {
+    /// Asks for what follows, unless that is asked for already.
+    fn ask(&mut self, peer: PeerId) -> Vec<ChatOut> {
+        if std::mem::replace(&mut self.asked, true) {
+            return Vec::new();
+        }
+        let have = self.log.pending();
+        vec![ChatOut::Send(peer, PeerMessage::ChatSync { have })]
+    }
 }
 
 /// The end of one log. Entries are stored in order, one job at a time, so that a failing store
@@ -264,6 +277,7 @@ impl Chat {
         p.base = 0;
         p.restarts = 0;
         p.asked = false;
+        p.dropped = false;
         vec![ChatOut::Send(
             peer,
             PeerMessage::ChatSync {
@@ -335,12 +349,15 @@ impl Chat {
             )];
         }
         let pending = p.log.pending();
-        if seq != pending + 1 || pending - p.log.durable >= PEER_QUEUE {
-            if seq > pending && !p.asked {
-                p.asked = true;
-                return vec![ChatOut::Send(peer, PeerMessage::ChatSync { have: pending })];
-            }
+        if seq <= pending {
             return Vec::new();
+        }
+        if pending - p.log.durable >= PEER_QUEUE {
+            p.dropped = true;
+            return Vec::new();
+        }
+        if seq > pending + 1 {
+            return p.ask(peer);
         }
         p.asked = false;
         let record = ChatRecord {
@@ -392,6 +409,11 @@ impl Chat {
                 ));
             }
             p.log.store(self.room, *author, ctx);
+            if p.linked && std::mem::take(&mut p.dropped) {
+                // What was asked for before may have been dropped as well.
+                p.asked = false;
+                out.extend(p.ask(*author));
+            }
             break;
         }
         out

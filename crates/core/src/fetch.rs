@@ -123,8 +123,7 @@ enum After {
     },
     Complete {
         run: u32,
-        entry: u32,
-        name: String,
+        entries: Vec<(u32, String)>,
     },
     Nothing,
 }

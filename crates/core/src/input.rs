@@ -259,13 +259,9 @@ pub enum FetchNews {
         /// Which chunk.
         index: u64,
     },
-    /// Complete, hash right, final name given. Empty files and folders too.
-    Finished {
-        /// Which entry.
-        entry: u32,
-        /// Its name, relative to the folder.
-        name: String,
-    },
+    /// These entries are complete, their hashes right, and they have these names, relative to the
+    /// folder. Empty files and folders too.
+    Finished(Vec<(u32, String)>),
     /// Complete, hash wrong; its part file is empty again.
     Mismatch {
         /// Which entry.

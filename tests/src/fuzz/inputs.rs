@@ -214,10 +214,7 @@ pub(super) fn step(w: &mut World, b: &mut Bytes<'_>) {
             w.give(Input::Fetch(key, run, prepared));
             let jobs = std::mem::take(&mut w.jobs);
             jobs.into_iter().for_each(|job| w.give(Input::Stored(job)));
-            let news = FetchNews::Finished {
-                entry,
-                name: b.text(),
-            };
+            let news = FetchNews::Finished(vec![(entry, b.text())]);
             w.give(Input::Fetch(key, run, news));
         }
     }

@@ -13,7 +13,7 @@ use super::dice::Dice;
 /// Chunks that go together.
 pub(crate) const BATCH: usize = 16;
 /// Chunks in flight, and chunks that wait for a disk: `peer/src/node/lanes.rs` has the same.
-pub(crate) const WINDOW: usize = 512;
+pub(crate) const WINDOW: usize = 192;
 
 /// What is on a node's disk.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use kith_core::input::JobId;
 use kith_core::{Effect, Input};
 use kith_protocol::{Code, RoomId, Sid};
 
+use super::disk::WINDOW;
 use super::seal::Seal;
 use super::world::{Event, What, World};
 
@@ -33,10 +34,14 @@ impl World {
             Effect::Fetch(key, run, effect) => self.fetch_effect(n, key, run, effect),
             Effect::Store(job, puts) => {
                 self.noise += 1;
-                let store = &mut self.nodes[n].store;
-                store.waiting.push_back((job, puts));
-                let waiting = store.waiting.len();
-                assert!(waiting <= 1024, "{n}: {waiting} jobs wait for the store");
+                let node = &mut self.nodes[n];
+                node.store.waiting.push_back((job, puts));
+                let waiting = node.store.waiting.len();
+                // What a window holds is recorded once when it is durable and once when its file
+                // has its name.
+                let fetches = node.process.as_ref().map_or(0, |p| p.fetching.len());
+                let most = 512 + 2 * WINDOW * fetches;
+                assert!(waiting <= most, "{n}: {waiting} jobs wait for the store");
                 self.flush_store(n);
             }
             Effect::LoadChat {

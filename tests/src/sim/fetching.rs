@@ -287,6 +287,7 @@ impl Fetching {
         if let Some(code) = disk.fault {
             return Err(code);
         }
+        let mut files = Vec::new();
         for entry in std::mem::take(&mut self.ready) {
             let part = disk.parts.remove(&(self.record.tag.clone(), entry));
             let tokens = part.ok_or(Code::DiskError)?.chunks.into_values().collect();
@@ -296,8 +297,9 @@ impl Fetching {
                 .insert((self.record.dir.clone(), name.clone()), tokens);
             self.done.insert(entry, name.clone());
             self.expected.remove(&entry);
-            news.push(FetchNews::Finished { entry, name });
+            files.push((entry, name));
         }
+        news.push(FetchNews::Finished(files));
         self.report_received(news);
         self.finish_folders(disk, news);
         Ok(())
@@ -312,11 +314,13 @@ impl Fetching {
             .filter(|(i, e)| e.dir && !self.done.contains_key(i))
             .map(|(i, e)| (i, e.path.clone()))
             .collect();
-        for (entry, name) in left {
+        for (entry, name) in &left {
             disk.files
                 .insert((self.record.dir.clone(), name.clone()), Vec::new());
-            self.done.insert(entry, name.clone());
-            news.push(FetchNews::Finished { entry, name });
+            self.done.insert(*entry, name.clone());
+        }
+        if !left.is_empty() {
+            news.push(FetchNews::Finished(left));
         }
     }
 

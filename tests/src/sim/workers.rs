@@ -329,6 +329,8 @@ impl World {
         for news in news {
             if let FetchNews::Mismatch { entry } = &news {
                 self.forget_promises(n, key, *entry);
+                // The two threads take turns here, so that nothing is said of a part that is gone.
+                self.follow(lane, Lane::Sync(n, run));
             }
             if let FetchNews::Prepared { lost, .. } = &news {
                 lost.iter().for_each(|e| self.forget_promises(n, key, *e));

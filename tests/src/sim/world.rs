@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_core::input::{JobId, ReqId, ServeKey};
+use kith_core::input::{FetchNews, JobId, ReqId, ServeKey};
 use kith_core::record::{ChatRecord, FetchKey};
 use kith_core::{Effect, Input, Mono, Now};
 use kith_protocol::invite::ServerAddr;
@@ -261,6 +261,10 @@ impl World {
     }
 
     fn one_input(&mut self, n: usize, input: Input) {
+        if let Input::Fetch(key, _, FetchNews::Mismatch { entry }) = &input {
+            // Until now the engine could not know, and may have acknowledged some more of it.
+            self.forget_promises(n, *key, *entry);
+        }
         let now = self.clock(n);
         let Some(p) = self.nodes[n].process.as_mut() else {
             return;
@@ -345,6 +349,13 @@ impl World {
         *last = at;
         self.order += 1;
         self.queue.insert((at, self.order), event);
+    }
+
+    /// What goes `lane` next comes after everything that went `other`.
+    pub(super) fn follow(&mut self, lane: Lane, other: Lane) {
+        let before = self.last.get(&other).copied().unwrap_or_default();
+        let last = self.last.entry(lane).or_default();
+        *last = before.max(*last);
     }
 
     pub(super) fn put(&mut self, after: u64, event: Event) {

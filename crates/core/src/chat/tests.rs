@@ -135,6 +135,46 @@ fn entries_are_taken_in_order_exactly_once() {
 }
 
 #[test]
+fn what_came_when_there_was_no_room_is_asked_for_until_it_is_there() {
+    let (mut world, mut c) = (World::new(), chat());
+    c.on_open(BOB);
+    for seq in 1..=PEER_QUEUE {
+        assert!(chat_in(&mut c, seq, &mut world).is_empty());
+    }
+    let asked = |out: &[ChatOut]| {
+        let have = |o: &ChatOut| match o {
+            ChatOut::Send(BOB, PeerMessage::ChatSync { have }) => Some(*have),
+            _ => None,
+        };
+        out.iter().filter_map(have).collect::<Vec<_>>()
+    };
+    // Asked now, it would only be dropped again.
+    for seq in [PEER_QUEUE + 1, PEER_QUEUE + 2] {
+        assert!(chat_in(&mut c, seq, &mut world).is_empty());
+    }
+    let [(first, 1)] = jobs(&mut world)[..] else {
+        panic!()
+    };
+    let out = c.on_stored(first, &mut world.ctx());
+    assert_eq!(asked(&out), [PEER_QUEUE]);
+    // There is room for one of those that come again.
+    for seq in [PEER_QUEUE + 1, PEER_QUEUE + 2] {
+        assert!(chat_in(&mut c, seq, &mut world).is_empty());
+    }
+    let [(second, _)] = jobs(&mut world)[..] else {
+        panic!()
+    };
+    let out = c.on_stored(second, &mut world.ctx());
+    assert_eq!(asked(&out), [PEER_QUEUE + 1]);
+    let [(third, 1)] = jobs(&mut world)[..] else {
+        panic!()
+    };
+    assert!(chat_in(&mut c, PEER_QUEUE + 2, &mut world).is_empty());
+    let out = c.on_stored(third, &mut world.ctx());
+    assert!(asked(&out).is_empty(), "nothing is missing");
+}
+
+#[test]
 fn what_was_missed_is_read_from_the_store_in_windows() {
     let mut world = World::new();
     let heads = [LogHead {

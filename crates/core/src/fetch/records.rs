@@ -55,33 +55,35 @@ impl Fetches {
                 out
             }
             // A fetch that was cancelled meanwhile has no record, and its files are nobody's.
-            After::Complete { run, entry, name } if f.run == run && f.record.is_some() => {
-                f.durable.remove(&entry);
-                f.synced.remove(&entry);
-                let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
-                if f.done.insert(entry, name).is_none() {
-                    f.done_size += size;
-                }
+            After::Complete { run, entries } if f.run == run && f.record.is_some() => {
                 let mut out = vec![changed];
-                if let State::Fetching { transfer } = f.state
-                    && size > 0
-                {
-                    // Gives back the sender's window: small files are never checkpointed.
-                    out.push(FetchOut::Ack {
-                        peer: key.from,
-                        transfer,
-                        entry,
-                        ranges: RangeSet::full(kith_protocol::frame::chunks(size)),
-                    });
+                let mut verified = RangeSet::new();
+                for (entry, name) in entries {
+                    f.durable.remove(&entry);
+                    f.synced.remove(&entry);
+                    let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
+                    if f.done.insert(entry, name).is_none() {
+                        f.done_size += size;
+                    }
+                    if let State::Fetching { transfer } = f.state
+                        && size > 0
+                    {
+                        // Gives back the sender's window: small files are never checkpointed.
+                        out.push(FetchOut::Ack {
+                            peer: key.from,
+                            transfer,
+                            entry,
+                            ranges: RangeSet::full(kith_protocol::frame::chunks(size)),
+                        });
+                    }
+                    verified.insert(entry.into(), u64::from(entry) + 1);
                 }
                 if f.link.is_some() {
-                    let mut entries = RangeSet::new();
-                    entries.insert(entry.into(), u64::from(entry) + 1);
-                    let message = PeerMessage::Verified {
-                        offer_id: key.offer,
-                        entries,
+                    let message = |entries| {
+                        let offer_id = key.offer;
+                        FetchOut::Send(key.from, PeerMessage::Verified { offer_id, entries })
                     };
-                    out.push(FetchOut::Send(key.from, message));
+                    out.extend(verified.split(limits::MAX_RANGES).map(message));
                 }
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));

@@ -163,6 +163,11 @@ fn haves(out: &[FetchOut]) -> Vec<(u32, RangeSet)> {
     out.iter().filter_map(have).collect()
 }
 
+/// One entry is complete.
+fn finished(entry: u32, name: &str) -> FetchNews {
+    FetchNews::Finished(vec![(entry, name.into())])
+}
+
 #[test]
 fn from_seen_to_done() {
     let mut r = Receiver::fetching();
@@ -173,13 +178,7 @@ fn from_seen_to_done() {
     assert_eq!(r.view().done, 0);
     assert_eq!(acks(&r.stored()), [(0, set(&[(0, 10)]))]);
     assert_eq!(r.view().done, 10 * CHUNK);
-    assert!(
-        r.news(FetchNews::Finished {
-            entry: 0,
-            name: "a".into()
-        })
-        .is_empty()
-    );
+    assert!(r.news(finished(0, "a")).is_empty());
     let out = r.stored();
     let verified = PeerMessage::Verified {
         offer_id: ID,
@@ -187,10 +186,7 @@ fn from_seen_to_done() {
     };
     assert!(out.contains(&FetchOut::Send(BOB, verified)));
     r.durable(1, &[(0, 1)]);
-    r.news(FetchNews::Finished {
-        entry: 1,
-        name: "b".into(),
-    });
+    r.news(finished(1, "b"));
     let out = r.stored();
     assert_eq!(r.phase(), FetchPhase::Done);
     assert_eq!(
@@ -218,13 +214,27 @@ fn from_seen_to_done() {
 }
 
 #[test]
+fn what_is_finished_together_is_recorded_and_told_together() {
+    let mut r = Receiver::fetching();
+    let both = vec![(0, "a".into()), (1, "b".into())];
+    r.news(FetchNews::Finished(both));
+    let out = r.stored();
+    let entries = set(&[(0, 2)]);
+    let verified = PeerMessage::Verified {
+        offer_id: ID,
+        entries,
+    };
+    assert!(out.contains(&FetchOut::Send(BOB, verified)));
+    assert_eq!(r.phase(), FetchPhase::Done);
+}
+
+#[test]
 fn a_finished_fetch_says_what_to_open() {
     let done = |names: [&str; 2]| {
         let mut r = Receiver::fetching();
         assert_eq!(r.view().path, None, "not before it is done");
         for (entry, name) in (0..).zip(names) {
-            let name = name.into();
-            r.news(FetchNews::Finished { entry, name });
+            r.news(finished(entry, name));
             r.stored();
         }
         assert_eq!(r.phase(), FetchPhase::Done);
@@ -542,14 +552,8 @@ fn declining_and_cancelling_forget_everything() {
     r.stored();
     r.durable(0, &[(0, 10)]);
     r.stored();
-    r.news(FetchNews::Finished {
-        entry: 0,
-        name: "a".into(),
-    });
-    r.news(FetchNews::Finished {
-        entry: 1,
-        name: "b".into(),
-    });
+    r.news(finished(0, "a"));
+    r.news(finished(1, "b"));
     let late = r.jobs();
     let out = r.fetches.decline(KEY, &mut r.world.ctx()).unwrap();
     assert_eq!(
@@ -842,8 +846,7 @@ fn leaving_the_room_keeps_what_is_there() {
 #[test]
 fn a_sync_that_ends_after_the_file_has_its_name_counts_nothing_twice() {
     let mut r = Receiver::fetching();
-    let name = "b".to_string();
-    r.news(FetchNews::Finished { entry: 1, name });
+    r.news(finished(1, "b"));
     // Before the store has it, and after.
     for _ in 0..2 {
         assert!(r.durable(1, &[(0, 1)]).is_empty());

@@ -62,9 +62,9 @@ impl Fetches {
             FetchNews::Durable { entry, ranges } => {
                 f.strikes = 0;
                 let finishing = |(of, after): &(FetchKey, After)| match after {
-                    After::Complete {
-                        run: r, entry: e, ..
-                    } => (*of, *r, *e) == (key, run, entry),
+                    After::Complete { run: r, entries } => {
+                        (*of, *r) == (key, run) && entries.iter().any(|(e, _)| *e == entry)
+                    }
                     After::Begin { .. } | After::Acknowledge { .. } | After::Nothing => false,
                 };
                 // A sync that ends after the file got its name has nothing to add: it would be
@@ -100,10 +100,13 @@ impl Fetches {
                     },
                 )]
             }
-            FetchNews::Finished { entry, name } => {
+            FetchNews::Finished(entries) => {
                 f.strikes = 0;
-                let puts = vec![Put::EntryDone(key, entry, name.clone())];
-                self.store(key, puts, After::Complete { run, entry, name }, ctx);
+                let puts = entries
+                    .iter()
+                    .map(|(entry, name)| Put::EntryDone(key, *entry, name.clone()));
+                let puts = puts.collect();
+                self.store(key, puts, After::Complete { run, entries }, ctx);
                 Vec::new()
             }
             FetchNews::Mismatch { entry } => {

@@ -8,7 +8,7 @@
 //! an earlier life of the process, is read back before the file gets its name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_core::input::{FetchNews, Input};
@@ -77,11 +77,14 @@ impl Fetching {
             inputs,
         };
         let (syncs, sync_queue) = mpsc::channel(1);
-        let sync_report = report.clone();
-        tasks.spawn_blocking("fetch sync", move || sync(sync_queue, &sync_report));
+        let turn = Turn::default();
+        let (sync_turn, sync_report) = (Arc::clone(&turn), report.clone());
+        tasks.spawn_blocking("fetch sync", move || {
+            sync(sync_queue, &sync_turn, &sync_report);
+        });
         let ticks = messages.downgrade();
         tasks.spawn("fetch ticks", tick(ticks, tasks.token().clone()));
-        tasks.spawn_blocking("fetch", move || run(start, queue, syncs, report));
+        tasks.spawn_blocking("fetch", move || run(start, queue, syncs, turn, report));
         Fetching {
             taker: Taker::new(messages.clone()),
             messages,
@@ -153,10 +156,15 @@ async fn tick(worker: mpsc::WeakUnboundedSender<FetchMessage>, token: Cancellati
     }
 }
 
+/// Held while a part is synced and that is said, and while a part is thrown away and that is said:
+/// nothing of a part is called durable once it is known to be gone.
+type Turn = Arc<Mutex<()>>;
+
 /// Makes checkpoints durable beside the writing.
-fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, report: &Report) {
+fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, turn: &Turn, report: &Report) {
     while let Some(checkpoint) = queue.blocking_recv() {
         for (entry, part, ranges) in checkpoint {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             match part.sync() {
                 Ok(()) => report.say(FetchNews::Durable { entry, ranges }),
                 // The writer meets the same fault, or has finished or dropped the part meanwhile.
@@ -170,6 +178,7 @@ fn run(
     start: Start,
     mut queue: mpsc::UnboundedReceiver<FetchMessage>,
     syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
+    turn: Turn,
     report: Report,
 ) {
     let (layout, lost) = match Layout::prepare(&start.record, &start.ranges, &start.done) {
@@ -179,7 +188,7 @@ fn run(
             return report.say(FetchNews::Failed(target_code(&error)));
         }
     };
-    let mut fetch = Fetch::new(start, layout, syncs, report);
+    let mut fetch = Fetch::new(start, layout, syncs, turn, report);
     fetch.forget(&lost);
     let roots = fetch.layout.roots();
     fetch.report.say(FetchNews::Prepared { roots, lost });
@@ -238,6 +247,7 @@ struct Fetch {
     received: u64,
     received_durable: u64,
     syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
+    turn: Turn,
     report: Report,
 }
 
@@ -260,6 +270,7 @@ impl Fetch {
         start: Start,
         layout: Layout,
         syncs: mpsc::Sender<Vec<(u32, PartSync, RangeSet)>>,
+        turn: Turn,
         report: Report,
     ) -> Self {
         let mut done = RangeSet::new();
@@ -279,6 +290,7 @@ impl Fetch {
             received: 0,
             received_durable: 0,
             syncs,
+            turn,
             report,
         };
         fetch.count_left();
@@ -421,6 +433,7 @@ impl Fetch {
         };
         if !intact {
             // From the beginning, with an empty part: there is no telling which chunk is wrong.
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             open.part.discard()?;
             self.report.say(FetchNews::Mismatch { entry });
             return Ok(());
@@ -458,13 +471,18 @@ impl Fetch {
         } else {
             PartFile::finish_many(&batch)
         };
+        let mut files = Vec::with_capacity(entries.len());
+        let mut failed = Ok(());
         for (entry, name) in entries.into_iter().zip(named) {
-            let name = name?.as_str().to_string();
-            self.done.insert(u64::from(entry), u64::from(entry) + 1);
+            match name {
+                Ok(name) => files.push((entry, name.as_str().to_string())),
+                Err(error) => failed = Err(error),
+            }
             self.expected.remove(&entry);
             self.files_left = self.files_left.saturating_sub(1);
-            self.report.say(FetchNews::Finished { entry, name });
         }
+        self.finished(files);
+        failed?;
         self.report_received();
         self.finish_folders();
         Ok(())
@@ -475,11 +493,17 @@ impl Fetch {
         if self.files_left > 0 {
             return;
         }
-        for (entry, name) in self.layout.finish_folders(&self.record.entries) {
-            if !self.done.contains(entry.into()) {
-                self.done.insert(u64::from(entry), u64::from(entry) + 1);
-                self.report.say(FetchNews::Finished { entry, name });
-            }
+        let mut folders = self.layout.finish_folders(&self.record.entries);
+        folders.retain(|(entry, _)| !self.done.contains((*entry).into()));
+        self.finished(folders);
+    }
+
+    fn finished(&mut self, entries: Vec<(u32, String)>) {
+        for (entry, _) in &entries {
+            self.done.insert(u64::from(*entry), u64::from(*entry) + 1);
+        }
+        if !entries.is_empty() {
+            self.report.say(FetchNews::Finished(entries));
         }
     }
 

@@ -66,10 +66,7 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
             entry,
             index: b.number(),
         },
-        5 => FetchNews::Finished {
-            entry,
-            name: b.text(),
-        },
+        5 => FetchNews::Finished(vec![(entry, b.text())]),
         6 => FetchNews::Mismatch { entry },
         _ => FetchNews::Failed(b.code()),
     };
