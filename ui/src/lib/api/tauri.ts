@@ -11,7 +11,7 @@
  *
  * `attach({ channel: Channel<Push> }) -> null`
  *     The event pump. The shell subscribes to the node before it replies, then sends each of
- *     `Subscription::changes()` as `Push::Changes`, waiting 30 ms between two of them. A later
+ *     `Subscription::changes()` as `Push::Changes`, waiting 100 ms between two of them. A later
  *     `attach` (the page was loaded again) replaces the earlier one. On the same channel go:
  *     - `Push::Invite`: a `kith://` link that opened the app. One that came before `attach` is
  *       kept and sent right after it.
