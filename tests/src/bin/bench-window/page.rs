@@ -149,9 +149,7 @@ pub async fn type_while_files_come(window: &Window, scene: &Scene, files: usize)
     let typed = type_text(window, scene).await;
     let seconds = begun.elapsed().as_secs_f64();
     let (now, still): (u64, usize) = ask(window, STATE, vec![]).await;
-    for sender in senders {
-        sender.node.shutdown().await;
-    }
+    drop(senders);
     Moving {
         typed,
         at_once: at_once.min(still),
