@@ -9,8 +9,9 @@ use kith_peer::node::Subscription;
 use tauri::async_runtime::JoinHandle;
 use tauri::ipc::Channel;
 
-/// Changes of so long are sent together: a page does not draw more often.
-const TOGETHER: Duration = Duration::from_millis(30);
+/// Changes of so long are sent together. The first after a pause goes at once; a page that draws
+/// 200 moving files would not keep up with many more, and keys would wait behind them.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// Words that wait for a page.
 const MOST_WAITING: usize = 64;
 

@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kith_api::{
-    Accept, ApiError, CreateRoom, Created, Empty, Handler, OfferFiles, OfferRef, Picked, Settings,
-    Shell,
-};
+use kith_api::{ApiError, CreateRoom, Created, Empty, Handler, OfferRef, Picked, Settings, Shell};
 use kith_protocol::Code;
 use serde_json::Value;
 use tauri_plugin_dialog::{DialogExt as _, FilePath};
@@ -22,34 +19,17 @@ impl Desk {
     /// Those of the command, and [`Code::BadRequest`] where the page names a path that the user
     /// did not give it.
     pub async fn call(&self, command: &str, request: Value) -> Result<Value, ApiError> {
+        // The engine trusts its front end with paths; the page must not be trusted.
+        let given = |paths: &[String]| paths.iter().try_for_each(|path| self.check(path));
         if kith_api::SHELL_COMMANDS.contains(&command) {
-            return kith_api::dispatch_shell(self, command, request).await;
+            kith_api::dispatch_shell(self, command, request, given).await
+        } else {
+            kith_api::dispatch(&self.node, command, request, given).await
         }
-        self.check_paths(command, &request)?;
-        kith_api::dispatch(&self.node, command, request).await
     }
 
-    /// The engine trusts its front end with paths; this one must not be trusted.
-    fn check_paths(&self, command: &str, request: &Value) -> Result<(), ApiError> {
-        let bad = |e: serde_json::Error| ApiError::with(Code::BadRequest, e.to_string());
-        let named: Vec<String> = match command {
-            "offer" => {
-                let offer: OfferFiles = serde_json::from_value(request.clone()).map_err(bad)?;
-                offer.paths
-            }
-            "accept" => {
-                let accept: Accept = serde_json::from_value(request.clone()).map_err(bad)?;
-                vec![accept.dir]
-            }
-            _ => Vec::new(),
-        };
-        named
-            .iter()
-            .try_for_each(|path| self.check(Path::new(path)))
-    }
-
-    fn check(&self, path: &Path) -> Result<(), ApiError> {
-        if self.grants.has(path) || path == Path::new(&self.settings().downloads) {
+    fn check(&self, path: &str) -> Result<(), ApiError> {
+        if self.grants.has(Path::new(path)) || path == self.settings().downloads {
             return Ok(());
         }
         let message = "Choose the file or folder yourself: the window may not name it.";
@@ -99,7 +79,6 @@ impl Shell for Desk {
     }
 
     async fn set_settings(&self, request: Settings) -> Result<Settings, ApiError> {
-        self.check(Path::new(&request.downloads))?;
         self.keep(request)
     }
 

@@ -105,7 +105,7 @@ fn refuse(app: &AppHandle, error: &StartError) {
 }
 
 fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
-    WebviewWindowBuilder::new(app, MAIN, WebviewUrl::App("index.html".into()))
+    let window = WebviewWindowBuilder::new(app, MAIN, WebviewUrl::App("index.html".into()))
         .title("Kith")
         .inner_size(1080.0, 720.0)
         .min_inner_size(320.0, 400.0)
@@ -113,7 +113,20 @@ fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
         .on_navigation(|url| {
             matches!(url.scheme(), "tauri") || url.host_str() == Some("tauri.localhost")
         })
-        .build()
+        .build()?;
+    #[cfg(target_os = "linux")]
+    window.with_webview(|view| paint_on_the_cpu(&view.inner()))?;
+    Ok(window)
+}
+
+/// A page of text gains nothing from a GPU. Where there is none, as in virtual machines, WebKit
+/// would emulate one, at several times the cost of a frame.
+#[cfg(target_os = "linux")]
+fn paint_on_the_cpu(view: &webkit2gtk::WebView) {
+    use webkit2gtk::{HardwareAccelerationPolicy, SettingsExt as _, WebViewExt as _};
+    if let Some(settings) = view.settings() {
+        settings.set_hardware_acceleration_policy(HardwareAccelerationPolicy::Never);
+    }
 }
 
 /// Another start of the app ends in this one.

@@ -33,26 +33,35 @@ fn place(at: f64) -> String {
     format!("{at:.0}")
 }
 
-/// An X server without a screen, with a window manager: wide enough for two windows side by side. Ends when dropped.
+/// An X server without a screen. Ends when dropped.
 pub struct Screen {
     server: Child,
-    manager: Child,
+    manager: Option<Child>,
     display: String,
 }
 
 impl Screen {
-    /// Starts one on a free display.
+    /// Starts one on a free display, with a window manager: wide enough for two windows side by
+    /// side.
     pub fn start() -> Screen {
+        let mut screen = Screen::bare("2240x1000", &[]);
+        let manager = Command::new("openbox")
+            .env("DISPLAY", &screen.display)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openbox starts: ./dev test installs it");
+        screen.manager = Some(manager);
+        screen
+    }
+
+    /// Starts one of that size (`WIDTHxHEIGHT`) on which windows have no frames, with further
+    /// arguments for Xvfb.
+    pub fn bare(size: &str, rest: &[&str]) -> Screen {
         let mut server = Command::new("Xvfb")
-            .args([
-                "-displayfd",
-                "1",
-                "-screen",
-                "0",
-                "2240x1000x24",
-                "-nolisten",
-                "tcp",
-            ])
+            .args(["-displayfd", "1", "-nolisten", "tcp"])
+            .args(["-screen", "0", &format!("{size}x24")])
+            .args(rest)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -63,21 +72,15 @@ impl Screen {
             .read_line(&mut number)
             .expect("Xvfb names its display");
         let display = format!(":{}", number.trim());
-        let manager = Command::new("openbox")
-            .env("DISPLAY", &display)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openbox starts: ./dev test installs it");
         Screen {
             server,
-            manager,
+            manager: None,
             display,
         }
     }
 
-    /// Moves the pointer and presses its buttons.
-    fn point(&self, args: &[&str]) {
+    /// Moves the pointer, presses its buttons and keys: what xdotool understands.
+    pub fn point(&self, args: &[&str]) {
         let status = self.xdotool(args).status();
         assert!(
             status
@@ -107,7 +110,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        for child in [&mut self.manager, &mut self.server] {
+        for child in self.manager.iter_mut().chain([&mut self.server]) {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -127,19 +130,11 @@ impl Window {
     pub async fn open(screen: &Screen, home: &Path, rest: &[&str]) -> Window {
         let port = free_port();
         std::fs::create_dir_all(home.join("Downloads")).expect("the test's folder is writable");
-        let driver = Command::new("WebKitWebDriver")
+        let mut driver = Command::new("WebKitWebDriver");
+        surround(&mut driver, screen, home);
+        let driver = driver
             .args([&format!("--port={port}"), "--host=127.0.0.1"])
-            .env("DISPLAY", screen.display())
-            .env("HOME", home)
-            .env("XDG_DATA_HOME", home.join("data"))
-            .env("XDG_CACHE_HOME", home.join("cache"))
-            .env("XDG_CONFIG_HOME", home.join("config"))
-            .env("NO_AT_BRIDGE", "1")
-            .env("GDK_BACKEND", "x11")
-            .env("LIBGL_ALWAYS_SOFTWARE", "1")
             .env("TAURI_WEBVIEW_AUTOMATION", "true")
-            .env("KITH_LOOPBACK", "1")
-            .env_remove("WAYLAND_DISPLAY")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -296,8 +291,9 @@ impl Window {
         above
     }
 
-    /// Brings the window to the front; where its page begins on the screen.
-    async fn raise(&self, screen: &Screen) -> (f64, f64) {
+    /// Brings the window to the front; where its page begins on the screen, in pixels from the left
+    /// and the top.
+    pub async fn raise(&self, screen: &Screen) -> (f64, f64) {
         let id = self.on_screen(screen).await;
         screen.point(&["windowraise", &id, "windowfocus", "--sync", &id]);
         let place = screen.ask(&["getwindowgeometry", "--shell", &id]);
@@ -352,6 +348,21 @@ impl Window {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Gives a program the screen and an environment in which nothing is this user's.
+pub fn surround(command: &mut Command, screen: &Screen, home: &Path) {
+    command
+        .env("DISPLAY", screen.display())
+        .env("HOME", home)
+        .env("XDG_DATA_HOME", home.join("data"))
+        .env("XDG_CACHE_HOME", home.join("cache"))
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("NO_AT_BRIDGE", "1")
+        .env("GDK_BACKEND", "x11")
+        .env("LIBGL_ALWAYS_SOFTWARE", "1")
+        .env("KITH_LOOPBACK", "1")
+        .env_remove("WAYLAND_DISPLAY");
 }
 
 impl Drop for Window {

@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use kith_api::{COMMANDS, SHELL_COMMANDS};
 use kith_tests::process::Kith;
 use kith_tests::window::{Screen, Window};
 use kith_tests::{random_file, sha256};
+use serde_json::json;
 use thirtyfour::prelude::*;
 
 const MESSAGE: &str = "Message to everyone in the room";
@@ -194,4 +196,73 @@ async fn window_a_window_and_a_terminal_meet_chat_and_hand_over_a_file() {
     ada.read("Received and checked").await;
     let arrived = scene.home("ada").join("Downloads/for-ada.bin");
     assert_eq!(sha256(&arrived), sha256(&to_window));
+}
+
+/// Calls a Tauri command as a page that was taken over would; how it was refused.
+async fn refusal(window: &Window, command: &str, args: serde_json::Value) -> String {
+    const SCRIPT: &str = "const [command, args, done] = arguments; \
+        window.__TAURI_INTERNALS__.invoke(command, args).then( \
+            (reply) => done('granted: ' + JSON.stringify(reply)), \
+            (error) => done(typeof error === 'string' ? error : JSON.stringify(error)));";
+    let args = vec![command.into(), args];
+    let said = window.page.execute_async(SCRIPT, args).await.unwrap();
+    said.convert().unwrap()
+}
+
+#[tokio::test]
+async fn window_page_may_call_the_commands_of_the_list_and_nothing_else() {
+    let scene = Scene::start().await;
+    let ada = &scene.ada;
+    // Each command is known: what is refused is that it was asked with nothing.
+    for name in COMMANDS.iter().chain(SHELL_COMMANDS) {
+        let call = json!({ "command": name, "request": null });
+        let said = refusal(ada, "call", call).await;
+        assert!(said.contains("invalid type: null"), "{name}: {said}");
+    }
+    let call = json!({ "command": "check_paths", "request": {} });
+    let said = refusal(ada, "call", call).await;
+    assert!(said.contains("there is no command named"), "{said}");
+    // Nothing besides, neither of Tauri nor of its plugins.
+    for name in [
+        "offer",
+        "plugin:dialog|open",
+        "plugin:opener|open_path",
+        "plugin:opener|open_url",
+        "plugin:window-state|save_window_state",
+        "plugin:window|create",
+        "plugin:webview|create_webview_window",
+        "plugin:webview|internal_toggle_devtools",
+        "plugin:event|emit",
+        "plugin:path|resolve_directory",
+        "plugin:app|version",
+        "plugin:image|from_path",
+    ] {
+        let said = refusal(ada, name, json!({})).await;
+        let refused = said.contains("not allowed") || said.contains("not found");
+        assert!(refused, "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn window_page_names_only_paths_that_the_user_gave_it() {
+    let scene = Scene::start().await;
+    let ada = &scene.ada;
+    let id = "A".repeat(22);
+    let elsewhere = scene.home("elsewhere").display().to_string();
+    std::fs::write(&elsewhere, "not given").unwrap();
+    for (name, request) in [
+        ("offer", json!({ "room": id, "paths": [elsewhere] })),
+        (
+            "accept",
+            json!({ "room": id, "from": id, "offer": id, "dir": elsewhere }),
+        ),
+        (
+            "set_settings",
+            json!({ "welcomed": true, "theme": "dark", "downloads": elsewhere, "room_names": {} }),
+        ),
+    ] {
+        let call = json!({ "command": name, "request": request });
+        let said = refusal(ada, "call", call).await;
+        assert!(said.contains("Choose the file or folder"), "{name}: {said}");
+    }
 }

@@ -24,10 +24,17 @@ macro_rules! commands {
         pub const $names: &[&str] = &[$(stringify!($name)),*];
 
         $(#[$call_doc])*
+        ///
+        /// # Errors
+        ///
+        /// Those of the command and of `admit`, and
+        /// [`BadRequest`](kith_protocol::Code::BadRequest) where there is no such command or the
+        /// request is not its own.
         pub async fn $dispatch<H: $trait>(
             handler: &H,
             name: &str,
             request: serde_json::Value,
+            admit: impl FnOnce(&[String]) -> Result<(), ApiError>,
         ) -> Result<serde_json::Value, ApiError> {
             let bad = |e: serde_json::Error| {
                 ApiError::with(kith_protocol::Code::BadRequest, e.to_string())
@@ -35,6 +42,7 @@ macro_rules! commands {
             match name {
                 $(stringify!($name) => {
                     let request: $request = serde_json::from_value(request).map_err(bad)?;
+                    admit($crate::Request::paths(&request))?;
                     let reply = handler.$name(request).await?;
                     serde_json::to_value(reply).map_err(bad)
                 })*
@@ -60,7 +68,8 @@ commands! {
     trait Handler,
     /// The names of all commands of [`Handler`], in list order.
     const COMMANDS,
-    /// Calls a command of [`Handler`] by name with JSON in and out, for transports.
+    /// Calls a command of [`Handler`] by name with JSON in and out, for transports. `admit` is
+    /// asked about the paths that the request names before anything happens.
     fn dispatch, types command_types;
 
     /// Everything as it is now.
@@ -86,6 +95,35 @@ commands! {
     /// Changes our display name. Others see it from the next connection on.
     rename(Rename) -> Me;
 }
+
+/// What a command is called with.
+pub trait Request {
+    /// Files and folders on this machine that it names. The engine trusts its front end with them;
+    /// a window must not trust its page.
+    fn paths(&self) -> &[String];
+}
+
+macro_rules! without_paths {
+    ($($request:ty),*) => {
+        $(impl Request for $request {
+            fn paths(&self) -> &[String] {
+                &[]
+            }
+        })*
+    };
+}
+
+without_paths!(
+    Empty,
+    CreateRoom,
+    JoinRoom,
+    RoomRef,
+    SendText,
+    OfferRef,
+    Withdraw,
+    HistoryPage,
+    Rename
+);
 
 /// Nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -170,6 +208,12 @@ pub struct OfferFiles {
     pub note: Option<String>,
 }
 
+impl Request for OfferFiles {
+    fn paths(&self) -> &[String] {
+        &self.paths
+    }
+}
+
 /// Reply of [`Handler::offer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
@@ -204,6 +248,12 @@ pub struct Accept {
     pub offer: OfferId,
     /// Folder to write into; made if missing.
     pub dir: String,
+}
+
+impl Request for Accept {
+    fn paths(&self) -> &[String] {
+        std::slice::from_ref(&self.dir)
+    }
 }
 
 /// See [`Handler::withdraw`].

@@ -10,14 +10,15 @@ use kith_protocol::RoomId;
 use serde::{Deserialize, Serialize};
 
 use crate::command::commands;
-use crate::{ApiError, Changes, Created, Empty, OfferRef};
+use crate::{ApiError, Changes, Created, Empty, OfferRef, Request};
 
 commands! {
     /// The app around the engine. A missing method does not compile.
     trait Shell,
     /// The names of all commands of [`Shell`], in list order.
     const SHELL_COMMANDS,
-    /// Calls a command of [`Shell`] by name with JSON in and out.
+    /// Calls a command of [`Shell`] by name with JSON in and out; `admit` as in
+    /// [`dispatch`](crate::dispatch).
     fn dispatch_shell, types shell_types;
 
     /// Makes a room on a room server inside this app, reachable in the local network, and enters
@@ -49,6 +50,12 @@ pub struct Settings {
     pub downloads: String,
     /// Names the user gave to rooms. Nobody else sees them.
     pub room_names: BTreeMap<RoomId, String>,
+}
+
+impl Request for Settings {
+    fn paths(&self) -> &[String] {
+        std::slice::from_ref(&self.downloads)
+    }
 }
 
 /// Colours of the window.

@@ -6,11 +6,12 @@
  *     `command` is one of `kith_api::COMMANDS` (answered by `kith_api::dispatch` on the node) or
  *     `kith_api::SHELL_COMMANDS` (answered by `kith_api::dispatch_shell` on the shell):
  *     `host_room`, `settings`, `set_settings`, `pick_files`, `pick_folder`, `open`,
- *     `show_in_folder`. Requests and replies are in `generated/api.ts`, `Commands`.
+ *     `show_in_folder`. Requests and replies are in `generated/api.ts`, `Commands`. A path in a
+ *     request must be one that the shell told this page of.
  *
  * `attach({ channel: Channel<Push> }) -> null`
  *     The event pump. The shell subscribes to the node before it replies, then sends each of
- *     `Subscription::changes()` as `Push::Changes`, waiting 30 ms between two of them. A later
+ *     `Subscription::changes()` as `Push::Changes`, waiting 100 ms between two of them. A later
  *     `attach` (the page was loaded again) replaces the earlier one. On the same channel go:
  *     - `Push::Invite`: a `kith://` link that opened the app. One that came before `attach` is
  *       kept and sent right after it.

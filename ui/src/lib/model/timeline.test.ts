@@ -115,6 +115,26 @@ describe('the lines of a room', () => {
     expect(firsts).toEqual([true, false, true, true, true]);
   });
 
+  it('are the same as before where nothing changed, so that nothing is drawn again', () => {
+    const messages = [message(1, NOON), message(2, NOON + 1000), message(3, NOON + 2000)];
+    const [one, other] = [offer(NOON + 3000), offer(NOON + 4000)];
+    const before = lines({ messages, before: null }, [one, other], []);
+    const moved = { ...other, done: 1 };
+    const after = lines({ messages, before: null }, [one, moved], []);
+    const kept = after.filter((l) => l.kind !== 'day' && before.includes(l));
+    expect(kept.map((l) => l.key)).toEqual(before.slice(1, -1).map((l) => l.key));
+    expect(after.at(-1)).toMatchObject({ kind: 'offer', offer: moved });
+    // Something that comes between takes the message after it out of its company.
+    const between = lines({ messages, before: null }, [offer(NOON + 500)], []);
+    expect(between[3]).toMatchObject({ kind: 'message', first: true });
+  });
+
+  it('stand a moment that no calendar has', () => {
+    const messages = [message(1, NOON), message(2, 9e15), message(3, 9e15 + 1)];
+    const all = lines({ messages, before: null }, [], []);
+    expect(all.map((l) => l.kind)).toEqual(['day', 'message', 'day', 'message', 'message']);
+  });
+
   it('leave out what is older than the oldest message that is loaded', () => {
     const messages = [message(9, NOON)];
     const oldest = messages.map(cursor)[0] ?? null;

@@ -90,52 +90,84 @@ export class Timeline {
   }
 }
 
-/** Messages, offers, comings and goings in the order in which they happened here. */
+/**
+ * Messages, offers, comings and goings in the order in which they happened here. Called for every
+ * change, so what has not changed is the same line as before: neither made nor drawn again.
+ */
 export function lines(
   timeline: Pick<Timeline, 'messages' | 'before'>,
   offers: readonly OfferView[],
   moves: readonly Move[],
 ): Line[] {
+  // What is older than the oldest message comes with its page.
   const oldest = timeline.before ? (timeline.messages[0]?.stored ?? 0) : 0;
-  const all: Line[] = [
-    ...timeline.messages.map((message): Line => {
-      const key = `m ${messageKey(message)}`;
-      return { kind: 'message', key, at: message.stored, message, first: true };
-    }),
-    ...offers.map((offer): Line => ({ kind: 'offer', key: offerKey(offer), at: offer.at, offer })),
-    ...moves.map((move): Line => {
-      const key = `v ${move.peer} ${move.at} ${move.here}`;
-      return { kind: 'move', key, at: move.at, move };
-    }),
-    // What is older than the oldest message comes with its page.
-  ].filter((line) => line.at >= oldest);
-  // Stable: messages stay in their own order.
-  all.sort((a, b) => a.at - b.at);
-  return withDays(all);
-}
-
-function withDays(all: readonly Line[]): Line[] {
+  const others = [...offers.map(offerLine), ...moves.map(moveLine)]
+    .filter((line) => line.at >= oldest)
+    .sort((a, b) => a.at - b.at);
   const out: Line[] = [];
-  let day = '';
+  let day = { name: '', from: 0, to: 0 };
   let author: PeerId | null = null;
   let last = 0;
-  for (const line of all) {
-    const today = new Date(line.at).toDateString();
-    if (today !== day) {
-      day = today;
+  let next = 0;
+  const begin = (at: number) => {
+    if (at >= day.from && at < day.to) return;
+    const before = day.name;
+    day = dayOf(at);
+    if (day.name === before) return;
+    author = null;
+    out.push({ kind: 'day', key: `d ${day.name}`, at });
+  };
+  const add = (until: number) => {
+    for (let line = others[next]; line && line.at < until; line = others[++next]) {
+      begin(line.at);
       author = null;
-      out.push({ kind: 'day', key: `d ${today}`, at: line.at });
+      out.push(line);
     }
-    if (line.kind === 'message') {
-      line.first = line.message.author !== author || line.at - last > TOGETHER;
-      author = line.message.author;
-      last = line.at;
-    } else {
-      author = null;
-    }
-    out.push(line);
+  };
+  for (const message of timeline.messages) {
+    add(message.stored);
+    begin(message.stored);
+    const first = message.author !== author || message.stored - last > TOGETHER;
+    out.push(messageLine(message, first));
+    author = message.author;
+    last = message.stored;
   }
+  add(Infinity);
   return out;
+}
+
+/** The lines that were made, by what they show. */
+const made = new WeakMap<MessageView | OfferView | Move, Line>();
+
+function messageLine(message: MessageView, first: boolean): Line {
+  const known = made.get(message);
+  if (known?.kind === 'message' && known.first === first) return known;
+  const key = `m ${messageKey(message)}`;
+  return keep(message, { kind: 'message', key, at: message.stored, message, first });
+}
+
+function offerLine(offer: OfferView): Line {
+  return (
+    made.get(offer) ?? keep(offer, { kind: 'offer', key: offerKey(offer), at: offer.at, offer })
+  );
+}
+
+function moveLine(move: Move): Line {
+  const key = `v ${move.peer} ${move.at} ${move.here}`;
+  return made.get(move) ?? keep(move, { kind: 'move', key, at: move.at, move });
+}
+
+function keep(what: MessageView | OfferView | Move, line: Line): Line {
+  made.set(what, line);
+  return line;
+}
+
+/** The day of a moment, here, and where it begins and ends: not every day has 24 hours. */
+function dayOf(at: number) {
+  const date = new Date(at);
+  const [year, month, day] = [date.getFullYear(), date.getMonth(), date.getDate()];
+  const from = new Date(year, month, day).getTime();
+  return { name: date.toDateString(), from, to: new Date(year, month, day + 1).getTime() };
 }
 
 /** Names an offer among all rooms. */

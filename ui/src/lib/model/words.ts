@@ -45,9 +45,11 @@ export function percent(done: number, total: number): number {
   return Math.min(99, Math.floor((Math.max(0, done) * 100) / total));
 }
 
+const NUMBER = new Intl.NumberFormat('en');
+
 /** `1 file`, `3 files`. */
 export function count(n: number, one: string, many: string): string {
-  return `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
+  return `${NUMBER.format(n)} ${n === 1 ? one : many}`;
 }
 
 /** Several as a sentence has them: `Ada, Bob and Mia`. */
