@@ -34,7 +34,7 @@ macro_rules! commands {
             handler: &H,
             name: &str,
             request: serde_json::Value,
-            admit: impl FnOnce(&[String]) -> Result<(), ApiError>,
+            admit: impl AsyncFnOnce(&[String]) -> Result<(), ApiError>,
         ) -> Result<serde_json::Value, ApiError> {
             let bad = |e: serde_json::Error| {
                 ApiError::with(kith_protocol::Code::BadRequest, e.to_string())
@@ -42,7 +42,7 @@ macro_rules! commands {
             match name {
                 $(stringify!($name) => {
                     let request: $request = serde_json::from_value(request).map_err(bad)?;
-                    admit($crate::Request::paths(&request))?;
+                    admit($crate::Request::paths(&request)).await?;
                     let reply = handler.$name(request).await?;
                     serde_json::to_value(reply).map_err(bad)
                 })*

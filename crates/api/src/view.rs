@@ -268,7 +268,7 @@ pub struct OfferView {
     /// Bytes verified and on disk here.
     #[serde(serialize_with = "js::number")]
     pub done: u64,
-    /// Where it is written.
+    /// Where it is written, or was when the app ran last: taken there, it goes on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
     pub dir: Option<String>,

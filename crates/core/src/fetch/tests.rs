@@ -263,6 +263,8 @@ fn it_says_what_it_has_before_it_accepts() {
         done: vec![(1, "b".into())],
     };
     let mut r = Receiver::new(std::slice::from_ref(&saved));
+    let dir = r.view().dir;
+    assert_eq!(dir.as_deref(), Some("down"), "taken there, it goes on");
     r.accept();
     r.news(FetchNews::Prepared {
         roots: vec![],

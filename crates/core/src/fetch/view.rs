@@ -17,6 +17,8 @@ impl Fetches {
     /// One offer as front ends see it.
     pub fn view(&self, from: PeerId, id: OfferId) -> Option<OfferView> {
         let f = self.fetches.get(&(from, id))?;
+        let saved = self.saved.get(&(from, id)).map(|s| &s.record);
+        let record = f.record.as_deref().or(saved);
         let (phase, why) = match f.state {
             State::Seen => (FetchPhase::Seen, None),
             State::Offered => (FetchPhase::Offered, None),
@@ -51,7 +53,7 @@ impl Fetches {
                 | State::Done
                 | State::Failed(_)
                 | State::Declined
-                | State::Withdrawn(_) => f.record.as_ref().map(|r| r.dir.clone()),
+                | State::Withdrawn(_) => record.map(|r| r.dir.clone()),
             },
             path: f.path(),
             why,

@@ -283,7 +283,7 @@ phase: FetchPhase,
  */
 done: number, 
 /**
- * Where it is written.
+ * Where it is written, or was when the app ran last: taken there, it goes on.
  */
 dir?: string, 
 /**
