@@ -1,17 +1,19 @@
 //! What the page is told without asking.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_api::Push;
 use kith_peer::node::Subscription;
 use tauri::async_runtime::JoinHandle;
 use tauri::ipc::Channel;
+use tokio::sync::Notify;
 
-/// Changes of so long are sent together. The first after a pause goes at once; a page that draws
-/// 200 moving files would not keep up with many more, and keys would wait behind them.
-const TOGETHER: Duration = Duration::from_millis(100);
+/// Changes of so long are sent together: a page does not draw more often.
+const TOGETHER: Duration = Duration::from_millis(30);
+/// A page that never says that it has drawn is sent changes as often as this.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Words that wait for a page.
 const MOST_WAITING: usize = 64;
 
@@ -20,6 +22,7 @@ const MOST_WAITING: usize = 64;
 pub struct Pump {
     /// Locked to send or to replace the page.
     inner: Mutex<Inner>,
+    drawn: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -40,12 +43,21 @@ impl Pump {
             send(&page, push);
         }
         inner.page = Some(page.clone());
+        let drawn = Arc::clone(&self.drawn);
         inner.changes = Some(tauri::async_runtime::spawn(async move {
             while let Some(changes) = changes.changes().await {
                 send(&page, Push::Changes(changes));
-                tokio::time::sleep(TOGETHER).await;
+                // What comes meanwhile is merged here. Sent at once, it would queue up in a page
+                // that has much to draw, and keys would wait behind it.
+                let seen = tokio::time::timeout(LONGEST, drawn.notified());
+                let _ = tokio::join!(tokio::time::sleep(TOGETHER), seen);
             }
         }));
+    }
+
+    /// The page has drawn the changes that it was sent last.
+    pub fn drawn(&self) {
+        self.drawn.notify_one();
     }
 
     /// Tells the page; without one it waits, the oldest making way.

@@ -36,7 +36,7 @@ pub fn run(args: Args) -> ExitCode {
         .plugin(tauri_plugin_dialog::init())
         .plugin(tauri_plugin_opener::init())
         .plugin(tauri_plugin_window_state::Builder::default().build())
-        .invoke_handler(tauri::generate_handler![call, attach])
+        .invoke_handler(tauri::generate_handler![call, attach, drawn])
         .on_window_event(|window, event| {
             if let (WindowEvent::DragDrop(event), Some(desk)) =
                 (event, window.try_state::<Behind>())
@@ -204,4 +204,10 @@ async fn call(desk: State<'_, Behind>, command: String, request: Value) -> Resul
 async fn attach(desk: State<'_, Behind>, channel: Channel<Push>) -> Result<(), ApiError> {
     desk.pump.attach(channel, desk.node.subscribe());
     Ok(())
+}
+
+/// The page has drawn what it heard last.
+#[tauri::command]
+fn drawn(desk: State<'_, Behind>) {
+    desk.pump.drawn();
 }

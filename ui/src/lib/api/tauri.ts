@@ -1,6 +1,6 @@
 /**
  * The seam to the desktop shell, and the only file that knows Tauri. The shell provides exactly
- * two Tauri commands:
+ * three Tauri commands:
  *
  * `call({ command: string, request: object }) -> reply`, rejects with `ApiError`
  *     `command` is one of `kith_api::COMMANDS` (answered by `kith_api::dispatch` on the node) or
@@ -11,12 +11,15 @@
  *
  * `attach({ channel: Channel<Push> }) -> null`
  *     The event pump. The shell subscribes to the node before it replies, then sends each of
- *     `Subscription::changes()` as `Push::Changes`, waiting 100 ms between two of them. A later
+ *     `Subscription::changes()` as `Push::Changes`, the next one after `drawn`. A later
  *     `attach` (the page was loaded again) replaces the earlier one. On the same channel go:
  *     - `Push::Invite`: a `kith://` link that opened the app. One that came before `attach` is
  *       kept and sent right after it.
  *     - `Push::Drag`: files over the window, from the window's drag and drop events, with the
  *       position divided by the scale factor. Paths are given with `dropped` only.
+ *
+ * `drawn() -> null`
+ *     The changes that came last are on the screen. Without it they come once a second.
  *
  * After `attach` the page calls `snapshot`; whatever it hears in between it keeps.
  */
@@ -24,6 +27,16 @@
 import { Channel, invoke } from '@tauri-apps/api/core';
 import type { Commands, Push } from './generated/api';
 import { type CommandName, type Host, Refusal } from './host';
+
+/** Milliseconds after which a page that is not drawn, being hidden, counts as drawn. */
+const HIDDEN = 250;
+
+/** When what has changed is on the screen. */
+const drawn = () =>
+  new Promise<void>((done) => {
+    requestAnimationFrame(() => setTimeout(done, 0));
+    setTimeout(done, HIDDEN);
+  });
 
 /** The host inside the desktop app. */
 export class TauriHost implements Host {
@@ -40,7 +53,11 @@ export class TauriHost implements Host {
 
   async attach(listen: (push: Push) => void): Promise<void> {
     const channel = new Channel<Push>();
-    channel.onmessage = listen;
+    channel.onmessage = (push) => {
+      listen(push);
+      // Without an answer the shell goes on by itself.
+      if (push.type === 'changes') void drawn().then(() => invoke('drawn').catch(() => undefined));
+    };
     try {
       await invoke('attach', { channel });
     } catch (thrown) {
