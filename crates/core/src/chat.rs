@@ -30,7 +30,8 @@ pub const QUEUE: u64 = 1024;
 /// Entries of a peer's that may wait for the store; more are dropped and asked for again. An
 /// honest one has no more than [`WINDOW`] that we have not acknowledged.
 pub const PEER_QUEUE: u64 = WINDOW;
-/// What could not be stored of a peer's log is tried again after this, doubled each time …
+/// What could not be stored of a peer's log, or read of ours, is tried again after this, doubled
+/// each time …
 pub const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// … up to this.
 pub const RETRY_LAST: Duration = Duration::from_secs(30);
@@ -45,6 +46,8 @@ pub struct Chat {
     own: Log,
     tail: VecDeque<(u64, ChatRecord)>,
     loading: Option<Loading>,
+    /// How often in a row our own log could not be read, and when to try again.
+    unread: (u32, Option<Mono>),
     peers: BTreeMap<PeerId, Peer>,
     /// Jobs that store how far a peer acknowledged; nothing waits for them.
     marks: BTreeSet<JobId>,
@@ -152,9 +155,8 @@ impl Log {
         for item in items.into_iter().rev() {
             self.queue.push_front(item);
         }
-        let delay = RETRY_FIRST.saturating_mul(1 << self.failures.min(10));
+        self.retry = Some(now + pause(self.failures));
         self.failures = self.failures.saturating_add(1);
-        self.retry = Some(now + delay.min(RETRY_LAST));
     }
 
     /// The job failed: everything that was not durable, dropped.
@@ -190,6 +192,7 @@ impl Chat {
             own: Log::default(),
             tail: VecDeque::new(),
             loading: None,
+            unread: (0, None),
             peers: BTreeMap::new(),
             marks: BTreeSet::new(),
         };
@@ -440,20 +443,25 @@ impl Chat {
     }
 
     /// Acts on time.
-    pub fn on_time(&mut self, ctx: &mut Ctx<'_>) {
+    pub fn on_time(&mut self, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
+        let now = ctx.now.mono;
         for (author, p) in &mut self.peers {
-            if p.log.retry.take_if(|at| *at <= ctx.now.mono).is_some() {
+            if p.log.retry.take_if(|at| *at <= now).is_some() {
                 p.log.store(self.room, *author, ctx);
             }
+        }
+        match self.unread.1.take_if(|at| *at <= now) {
+            Some(_) => self.pump_all(ctx),
+            None => Vec::new(),
         }
     }
 
     /// When [`Chat::on_time`] has something to do.
     pub fn deadline(&self) -> Option<Deadline> {
         let retries = self.peers.values().filter_map(|p| p.log.retry);
-        retries.min().map(|at| Deadline {
+        retries.chain(self.unread.1).min().map(|at| Deadline {
             at,
-            why: "store chat again",
+            why: "store or read chat again",
         })
     }
 
@@ -465,6 +473,13 @@ impl Chat {
             || self.loading.is_some_and(|l| l.job == job)
             || self.peers.values().any(|p| stores(&p.log))
     }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    RETRY_FIRST
+        .saturating_mul(1 << failures.min(10))
+        .min(RETRY_LAST)
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ impl Room {
         }
         self.open = true;
         self.changes.room = true;
-        self.chat.on_time(ctx);
+        let out = self.chat.on_time(ctx);
+        self.apply_chat(out, ctx);
         self.session.start(ctx);
     }
 
@@ -323,7 +324,8 @@ impl Room {
         let before = self.session.phase();
         let out = self.session.on_time(ctx);
         self.after_session(before, out, ctx);
-        self.chat.on_time(ctx);
+        let out = self.chat.on_time(ctx);
+        self.apply_chat(out, ctx);
         self.members.values_mut().for_each(|m| m.on_time(ctx));
         self.seat_waiting(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {

@@ -3,7 +3,7 @@
 use kith_protocol::PeerId;
 use kith_protocol::peer::PeerMessage;
 
-use super::{Chat, ChatOut, Loading, WINDOW};
+use super::{Chat, ChatOut, Loading, WINDOW, pause};
 use crate::effect::Effect;
 use crate::engine::Ctx;
 use crate::input::JobId;
@@ -22,19 +22,26 @@ impl Chat {
         };
         let mut out = Vec::new();
         if let Some(p) = self.peers.get_mut(&peer)
-            && let Some(mut sent) = p.sent.take()
+            && let Some(sent) = p.sent.as_mut()
         {
             // Read for where the peer was then; a new link may have started elsewhere since.
-            let stale = from != sent + 1;
-            let progress = entries.iter().any(|(seq, _)| *seq == sent + 1);
+            let stale = from != *sent + 1;
             for (seq, record) in entries {
-                if seq == sent + 1 {
-                    sent = seq;
+                if seq == *sent + 1 {
+                    *sent = seq;
                     out.push(ChatOut::Send(peer, to_message(seq, record)));
                 }
             }
-            // A store that cannot read must not be asked in a loop: the next link tries again.
-            p.sent = (progress || stale).then_some(sent);
+            if !out.is_empty() {
+                self.unread = (0, None);
+            } else if !stale {
+                // A store that cannot read must not be asked in a loop.
+                let failures = self.unread.0;
+                self.unread = (
+                    failures.saturating_add(1),
+                    Some(ctx.now.mono + pause(failures)),
+                );
+            }
         }
         // One page is read at a time; others may have waited for their turn.
         out.extend(self.pump_all(ctx));
@@ -67,7 +74,7 @@ impl Chat {
                     *sent = next;
                 }
                 Some(_) | None => {
-                    if self.loading.is_none() {
+                    if self.loading.is_none() && self.unread.1.is_none() {
                         let job = ctx.job();
                         let (from, max) = (next, WINDOW as u32);
                         ctx.out(Effect::LoadChat {

@@ -226,6 +226,26 @@ fn an_unreadable_store_is_not_asked_in_a_loop() {
     };
     assert!(c.on_loaded(job, vec![], &mut world.ctx()).is_empty());
     assert!(world.drain().is_empty());
+
+    // But after a while, and then what is due is sent.
+    let at = c.deadline().unwrap().at;
+    assert!(c.on_time(&mut world.ctx()).is_empty());
+    assert!(world.drain().is_empty(), "not yet");
+    world.now.mono = at;
+    c.on_time(&mut world.ctx());
+    let Some(Effect::LoadChat { job, from: 1, .. }) = world.pop() else {
+        panic!()
+    };
+    let record = ChatRecord {
+        id: MsgId([0; 16]),
+        at: 1,
+        stored: 1,
+        text: "x".into(),
+    };
+    let page = (1..=5).map(|seq| (seq, record.clone())).collect();
+    let out = c.on_loaded(job, page, &mut world.ctx());
+    assert_eq!(texts(&out), [1, 2, 3, 4, 5]);
+    assert_eq!(c.deadline(), None);
 }
 
 #[test]

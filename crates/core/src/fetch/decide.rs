@@ -9,7 +9,7 @@ use kith_protocol::peer::PeerMessage;
 use super::{After, FetchOut, Fetches, State};
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
-use crate::record::{FetchKey, FetchRecord, Put};
+use crate::record::{FetchKey, FetchRecord, Put, SavedFetch};
 
 impl Fetches {
     /// Takes an offer, into `dir`. What is missing of its manifest is asked for first.
@@ -120,19 +120,37 @@ impl Fetches {
                 why: Code::Declined,
             }
         };
+        let discarded = f.record.take().is_some();
         f.state = State::Declined;
         f.declined = true;
-        f.record = None;
         f.durable.clear();
         f.synced.clear();
         f.done.clear();
         f.measure();
         f.shrink();
-        self.saved.remove(&at);
+        if let Some(saved) = self.saved.remove(&at)
+            && !discarded
+        {
+            self.discard(saved, ctx);
+        }
         self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         Ok(vec![
             FetchOut::Send(key.from, message),
             FetchOut::Changed(key.from, key.offer),
         ])
+    }
+
+    /// Removes what an earlier app session left on disk.
+    fn discard(&mut self, saved: SavedFetch, ctx: &mut Ctx<'_>) {
+        self.runs = self.runs.wrapping_add(1);
+        let key = saved.record.key;
+        let prepare = FetchEffect::Prepare {
+            record: Arc::new(saved.record),
+            ranges: saved.ranges.into_iter().collect(),
+            done: saved.done.into_iter().collect(),
+        };
+        for effect in [prepare, FetchEffect::Stop { discard: true }] {
+            ctx.out(Effect::Fetch(key, self.runs, effect));
+        }
     }
 }

@@ -290,6 +290,18 @@ fn it_says_what_it_has_before_it_accepts() {
     assert_eq!(r.view().traffic.resumed, 0);
     assert!(haves(&r.stored()).is_empty());
 
+    // Declined, nothing of it stays on disk.
+    let mut r = Receiver::new(std::slice::from_ref(&saved));
+    r.fetches.decline(KEY, &mut r.world.ctx()).unwrap();
+    assert!(matches!(
+        r.world.drain()[..],
+        [
+            Effect::Fetch(_, prepared, FetchEffect::Prepare { .. }),
+            Effect::Fetch(_, stopped, FetchEffect::Stop { discard: true }),
+            Effect::Store(..),
+        ] if prepared == stopped
+    ));
+
     // Into another folder, it starts anew.
     let mut r = Receiver::new(&[saved]);
     r.fetches
