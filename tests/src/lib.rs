@@ -11,6 +11,7 @@ pub mod abuse;
 pub mod fuzz;
 pub mod hostile_peer;
 pub mod middle;
+pub mod netlab;
 pub mod process;
 pub mod sim;
 pub mod window;
