@@ -8,6 +8,7 @@
 )]
 
 pub mod abuse;
+pub mod bench;
 pub mod fuzz;
 pub mod hostile_peer;
 pub mod middle;
