@@ -8,9 +8,11 @@
 )]
 
 pub mod abuse;
+pub mod bench;
 pub mod fuzz;
 pub mod hostile_peer;
 pub mod middle;
+pub mod netlab;
 pub mod process;
 pub mod sim;
 pub mod window;

@@ -59,9 +59,13 @@ impl Kith {
 
     /// Starts a room server on a free port, or on a given one.
     pub fn room_server(port: u16) -> (Kith, String) {
-        let listen = format!("127.0.0.1:{port}");
+        Kith::room_server_at(&format!("127.0.0.1:{port}"))
+    }
+
+    /// Starts a room server on this address.
+    pub fn room_server_at(listen: &str) -> (Kith, String) {
         let mut command = Command::new(kith_bin());
-        command.args(["room-server", "--listen", &listen, "--stun", "", "--json"]);
+        command.args(["room-server", "--listen", listen, "--stun", "", "--json"]);
         let mut server = Kith::spawn(&mut command, "room-server");
         let addr = server.wait("its address", |v| v["addr"].as_str().map(str::to_string));
         (server, addr)

@@ -22,6 +22,11 @@ impl Dice {
         if n == 0 { 0 } else { self.next() % n }
     }
 
+    /// A number from 0 to just under 1.
+    pub fn fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// True in so many of a hundred cases.
     pub fn percent(&mut self, p: u64) -> bool {
         self.below(100) < p

@@ -16,7 +16,7 @@
 
 mod act;
 mod commands;
-mod dice;
+pub(crate) mod dice;
 mod disk;
 mod effects;
 mod failure;

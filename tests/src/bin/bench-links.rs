@@ -1,0 +1,177 @@
+//! How fast a file goes over links that are far, narrow or lossy, beside the bare data channel and
+//! plain TCP on the same links.
+//!
+//! `bench-links [--rounds N] [--json]`, as root, with the programs named by `KITH_BIN` and
+//! `RAW_CHANNEL_BIN`. Sender and receiver are in network namespaces of their own (`netlab`). What
+//! carries packets between them needs CPU as well: the link without delay shows what it can carry,
+//! and the ratios tell more than the rates. The best of the rounds counts for each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench talks and may end early"
+)]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use kith_tests::bench::{Place, Watched, raw_channel, send_receive};
+use kith_tests::netlab::{Lab, NoLab, Quality, Side};
+use kith_tests::random_file;
+use serde_json::json;
+
+/// Links and the MiB that take seconds on each. The queue of the narrow one is its bandwidth times
+/// its round trip.
+const LINKS: [(&str, Quality, u64); 4] = [
+    ("no delay", Quality::PERFECT, 256),
+    ("RTT 40 ms", Quality::PERFECT.round_trip(40), 64),
+    (
+        "RTT 100 ms, 0.5 % loss",
+        Quality::PERFECT.round_trip(100).loss(0.005),
+        4,
+    ),
+    (
+        "RTT 40 ms, 200 Mbit/s",
+        Quality::PERFECT.round_trip(40).bits_per_s(200_000_000),
+        64,
+    ),
+];
+const SEED: u64 = 1;
+/// What most systems use; it is asked for because the rate over lossy links depends on it.
+const CONGESTION: &str = "cubic";
+
+fn main() -> ExitCode {
+    let (mut rounds, mut as_json) = (1u32, false);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--rounds" => {
+                let n = args.next().and_then(|v| v.parse().ok());
+                rounds = n.filter(|n| *n > 0).expect("--rounds N");
+            }
+            "--json" => as_json = true,
+            other => panic!("{other} is not an option: bench-links [--rounds N] [--json]"),
+        }
+    }
+    // Said at the end: until then the programs say things of their own.
+    let mut lines = Vec::new();
+    if !as_json {
+        lines.push(format!(
+            "MB/s, best of {rounds}; TCP: from memory to memory, {CONGESTION}"
+        ));
+        lines.push(format!(
+            "{:<24}{:>8}{:>8}{:>8}{:>12}{:>12}",
+            "link", "kith", "raw", "TCP", "kith / raw", "kith / TCP"
+        ));
+    }
+    for (name, quality, mib) in LINKS {
+        let mut best = [0f64; 3];
+        for _ in 0..rounds {
+            match measure(quality, mib) {
+                Ok(rates) => best = std::array::from_fn(|i| best[i].max(rates[i])),
+                Err(e) => {
+                    eprintln!("bench-links: {e}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        let [kith, raw, tcp] = best;
+        lines.push(if as_json {
+            json!({ "link": name, "mib": mib, "rounds": rounds, "kith_mb_per_s": kith,
+                "raw_mb_per_s": raw, "tcp_mb_per_s": tcp, "congestion": CONGESTION })
+            .to_string()
+        } else {
+            let (of_raw, of_tcp) = (kith / raw * 100.0, kith / tcp * 100.0);
+            format!("{name:<24}{kith:>8.1}{raw:>8.1}{tcp:>8.1}{of_raw:>10.0} %{of_tcp:>10.0} %")
+        });
+    }
+    println!("{}", lines.join("\n"));
+    ExitCode::SUCCESS
+}
+
+/// MB/s of `kith send`, the raw channel and TCP, each over a new link.
+fn measure(quality: Quality, mib: u64) -> Result<[f64; 3], NoLab> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("random.bin");
+    random_file(&file, mib << 20);
+    let far = || Lab::start(quality, SEED).map(Far);
+    Ok([
+        send_receive(&far()?, &file, &dir.path().join("run")).mb_per_s,
+        raw_channel(&far()?, mib).mb_per_s,
+        tcp(&far()?.0, mib),
+    ])
+}
+
+/// The sender is at side A, the receiver at side B.
+struct Far(Lab);
+
+impl Place for Far {
+    fn start_sender(&self, command: &mut Command) -> Watched {
+        self.0.within(Side::A, || Watched::start(command))
+    }
+
+    fn start_receiver(&self, command: &mut Command) -> Watched {
+        self.0.within(Side::B, || Watched::start(command))
+    }
+
+    fn listen(&self) -> String {
+        format!("{}:0", self.0.addr(Side::A))
+    }
+
+    /// Copied between the namespaces by this process, for one connection.
+    fn lead_to(&self, port: u64) -> u64 {
+        let port = u16::try_from(port).unwrap();
+        let local = Ipv4Addr::LOCALHOST;
+        let far = self.0.within(Side::B, || TcpStream::connect((local, port)));
+        let far = far.unwrap();
+        let near = self.0.within(Side::A, || TcpListener::bind((local, 0)));
+        let near = near.unwrap();
+        let port = near.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let near = near.accept().unwrap().0;
+            let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || copy(back.0, back.1));
+            copy(near, far);
+        });
+        port.into()
+    }
+}
+
+/// Until one of them ends, which may be abrupt.
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+fn tcp(lab: &Lab, mib: u64) -> f64 {
+    let addr = (lab.addr(Side::B), 0);
+    let listener = lab.within(Side::B, || TcpListener::bind(addr)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut to = lab.within(Side::A, || TcpStream::connect(addr)).unwrap();
+    socket2::SockRef::from(&to)
+        .set_tcp_congestion(CONGESTION.as_bytes())
+        .unwrap();
+    let mut from = listener.accept().unwrap().0;
+    let sender = std::thread::spawn(move || {
+        let megabyte = vec![0x5a; 1 << 20];
+        for _ in 0..mib {
+            to.write_all(&megabyte).unwrap();
+        }
+    });
+    let mut buffer = vec![0; 1 << 18];
+    let mut got = from.read(&mut buffer).unwrap();
+    let begun = Instant::now();
+    loop {
+        match from.read(&mut buffer).unwrap() {
+            0 => break,
+            n => got += n,
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    sender.join().unwrap();
+    assert_eq!(got as u64, mib << 20, "TCP lost bytes");
+    got as f64 / 1e6 / seconds
+}

@@ -1,0 +1,176 @@
+//! Links with delay, loss and cuts: that they are what they say, and what `kith` does on them.
+//! Needs root.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kith_tests::netlab::{Lab, Quality, Side};
+use kith_tests::process::{Ended, Kith};
+use kith_tests::{PATIENCE, random_file, sha256};
+use serde_json::Value;
+
+const FAR_AND_LOSSY: Quality = Quality::PERFECT.round_trip(40).loss(0.005);
+
+fn lab(quality: Quality) -> Lab {
+    Lab::start(quality, 1).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn socket(lab: &Lab, side: Side) -> UdpSocket {
+    let addr = (lab.addr(side), 0);
+    let socket = lab.within(side, || UdpSocket::bind(addr)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn next(socket: &UdpSocket) -> u8 {
+    let mut byte = [0];
+    socket.recv(&mut byte).unwrap();
+    byte[0]
+}
+
+#[test]
+fn a_round_trip_takes_the_delay_of_both_directions() {
+    let lab = lab(Quality::PERFECT.round_trip(40));
+    let (a, b) = (socket(&lab, Side::A), socket(&lab, Side::B));
+    a.connect(b.local_addr().unwrap()).unwrap();
+    b.connect(a.local_addr().unwrap()).unwrap();
+    for byte in 0..5 {
+        let begun = Instant::now();
+        a.send(&[byte]).unwrap();
+        b.send(&[next(&b)]).unwrap();
+        assert_eq!(next(&a), byte);
+        assert!(begun.elapsed() >= Duration::from_millis(40));
+    }
+}
+
+#[test]
+fn one_direction_loses_all_while_the_other_carries() {
+    let lab = lab(Quality::PERFECT);
+    let (a, b) = (socket(&lab, Side::A), socket(&lab, Side::B));
+    a.connect(b.local_addr().unwrap()).unwrap();
+    b.connect(a.local_addr().unwrap()).unwrap();
+    lab.set(Side::A, Quality::PERFECT.loss(1.0));
+    for byte in 0..3 {
+        a.send(&[byte]).unwrap();
+        b.send(&[10 + byte]).unwrap();
+        assert_eq!(next(&a), 10 + byte);
+    }
+    lab.wait_counts(Side::A, "three lost packets", |c| c.lost == 3);
+    assert_eq!(lab.counts(Side::B).lost, 0);
+    lab.set(Side::A, Quality::PERFECT);
+    a.send(&[3]).unwrap();
+    assert_eq!(next(&b), 3, "the first that gets across");
+}
+
+/// Ada and the room server at one side, Bob at the other.
+struct Scene {
+    dir: tempfile::TempDir,
+    lab: Lab,
+    _server: Kith,
+    invite: String,
+}
+
+impl Scene {
+    fn new(quality: Quality) -> Scene {
+        let (dir, lab) = (tempfile::tempdir().unwrap(), lab(quality));
+        let listen = format!("{}:0", lab.addr(Side::A));
+        let (server, addr) = lab.within(Side::A, || Kith::room_server_at(&listen));
+        let mut scene = Scene {
+            dir,
+            lab,
+            _server: server,
+            invite: String::new(),
+        };
+        let maker = scene.ada(&["invite", "--server", &format!("http://{addr}")]);
+        let made = maker.wait_end();
+        scene.invite = made.line("invite")["invite"].as_str().unwrap().into();
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn ada(&self, args: &[&str]) -> Kith {
+        let home = self.path("ada");
+        self.lab.within(Side::A, || Kith::start(&home, "Ada", args))
+    }
+
+    fn bob(&self, args: &[&str]) -> Kith {
+        let home = self.path("bob");
+        self.lab.within(Side::B, || Kith::start(&home, "Bob", args))
+    }
+
+    /// Ada's and Bob's end of a transfer.
+    fn hand_over(&self, file: &Path) -> (Kith, Kith) {
+        let (file, into) = (file.to_str().unwrap(), self.path("in"));
+        let into = into.to_str().unwrap();
+        let sender = self.ada(&["send", file, "--to", &self.invite]);
+        let receiver = self.bob(&["receive", &self.invite, "--into", into, "--yes"]);
+        (sender, receiver)
+    }
+}
+
+fn text_of<'a>(author: &'a str) -> impl Fn(&Value) -> Option<String> + 'a {
+    move |v| {
+        let is = v["type"] == "message" && v["name"] == *author;
+        is.then(|| v["text"].as_str().unwrap().to_string())
+    }
+}
+
+fn succeed(process: Kith) -> Ended {
+    let ended = process.wait_end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    ended
+}
+
+#[test]
+fn two_meet_chat_and_hand_over_a_file_far_apart() {
+    let scene = Scene::new(FAR_AND_LOSSY);
+    let mut ada = scene.ada(&["join", &scene.invite]);
+    let mut bob = scene.bob(&["join", &scene.invite, "--until-delivered"]);
+    bob.say("hello from afar");
+    assert_eq!(ada.wait("Bob's words", text_of("Bob")), "hello from afar");
+    ada.say("so far and yet so near");
+    assert_eq!(
+        bob.wait("Ada's words", text_of("Ada")),
+        "so far and yet so near"
+    );
+    succeed(bob);
+    ada.terminate();
+    assert_eq!(ada.wait_end().code, Some(130));
+
+    let file = scene.path("film.bin");
+    random_file(&file, 4_000_000);
+    let (sender, receiver) = scene.hand_over(&file);
+    let (sent, received) = (succeed(sender), succeed(receiver));
+    assert_eq!(sent.line("summary")["ok"], true);
+    assert_eq!(received.line("summary")["traffic"]["received"], 4_000_000);
+    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+    let lost = |side| scene.lab.counts(side).lost;
+    assert!(lost(Side::A) + lost(Side::B) > 0, "the link was not lossy");
+}
+
+#[test]
+fn a_transfer_goes_on_after_ten_seconds_without_a_link() {
+    let scene = Scene::new(FAR_AND_LOSSY);
+    let file = scene.path("film.bin");
+    random_file(&file, 6_000_000);
+    let (sender, mut receiver) = scene.hand_over(&file);
+    receiver.wait("a quarter of the file", |v| {
+        let done = v["done"].as_u64().filter(|_| v["type"] == "offer");
+        assert_ne!(v["phase"], "done", "the file was over before the cut");
+        done.filter(|done| *done >= 1_500_000)
+    });
+    scene.lab.cut(Duration::from_secs(10));
+    receiver.wait_fields("person", &[("link", "reconnecting")]);
+    let (sent, received) = (succeed(sender), succeed(receiver));
+    let (sent, received) = (sent.line("summary"), received.line("summary"));
+    assert_eq!(sent["ok"], true, "{sent}");
+    assert_eq!(sent["traffic"]["resent_durable"], 0, "{sent}");
+    assert_eq!(received["traffic"]["received_durable"], 0, "{received}");
+    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+}
