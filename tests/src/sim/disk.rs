@@ -115,8 +115,14 @@ impl Serving {
         }
     }
 
+    /// These chunks are no longer on the way.
+    pub fn arrived(&mut self, ranges: &RangeSet) {
+        self.window = (self.window + ranges.count() as usize).min(WINDOW);
+    }
+
     /// These again, when the entry under way is through.
     pub fn want(&mut self, entry: u32, ranges: &RangeSet) {
+        self.arrived(ranges);
         self.wants.extend(batches(entry, ranges));
     }
 

@@ -279,7 +279,7 @@ impl World {
                 ranges,
             } => {
                 self.heard(n, link);
-                self.widen(n, link, transfer, &ranges);
+                self.acked(n, link, transfer, &ranges);
                 LinkNews::Ack {
                     transfer,
                     entry,

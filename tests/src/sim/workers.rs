@@ -171,14 +171,14 @@ impl World {
     }
 
     /// Chunks that are durable at the receiver make room for others.
-    pub(super) fn widen(&mut self, n: usize, link: LinkId, transfer: u32, ranges: &RangeSet) {
+    pub(super) fn acked(&mut self, n: usize, link: LinkId, transfer: u32, ranges: &RangeSet) {
         let Some(p) = self.nodes[n].process.as_mut() else {
             return;
         };
         let mut of = p.serving.iter_mut();
         let found = of.find(|(_, s)| (s.link, s.transfer) == (link, transfer));
         if let Some((key, s)) = found {
-            s.window = (s.window + ranges.count() as usize).min(WINDOW);
+            s.arrived(ranges);
             let key = *key;
             self.kick(n, key);
         }

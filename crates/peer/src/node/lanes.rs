@@ -157,13 +157,15 @@ impl Lanes {
         });
     }
 
-    fn acked(&self, link: LinkId, transfer: u32, ranges: &RangeSet) {
+    /// These chunks of a serve are no longer on the way: they are durable there, or did not come
+    /// right and are asked for again. Without the latter their places would be lost for good.
+    pub fn arrived(&self, link: LinkId, transfer: u32, ranges: &RangeSet) {
         self.with(|i| {
             if let Some(window) = i.windows.get(&(link, transfer)) {
-                // Acknowledging twice, or what was never sent, must not widen the window.
+                // What is named twice, or was never sent, must not widen the window.
                 let room = WINDOW.saturating_sub(window.available_permits());
-                let acked = usize::try_from(ranges.count()).unwrap_or(usize::MAX);
-                window.add_permits(acked.min(room));
+                let count = usize::try_from(ranges.count()).unwrap_or(usize::MAX);
+                window.add_permits(count.min(room));
             }
         });
     }
@@ -242,7 +244,7 @@ pub(crate) async fn read(
                     }
                 }
                 Ok(Frame::Ack(ack)) => {
-                    lanes.acked(link, ack.transfer, &ack.ranges);
+                    lanes.arrived(link, ack.transfer, &ack.ranges);
                     let (transfer, entry, ranges) = (ack.transfer, ack.entry, ack.ranges);
                     if news(LinkNews::Ack {
                         transfer,
@@ -290,3 +292,28 @@ const _: () = assert!(
     QUEUE * limits::CHUNK <= 32 * 1024 * 1024,
     "memory a fetch may hold"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_that_are_asked_for_again_give_their_places_back() {
+        let (lanes, link) = (Lanes::default(), LinkId([1; 8]));
+        let window = lanes.window(link, 1);
+        let whole = window.try_acquire_many(WINDOW as u32);
+        whole.expect("a window that is all free").forget();
+        let mut ranges = RangeSet::new();
+        ranges.insert(0, 100);
+        lanes.arrived(link, 2, &ranges);
+        assert_eq!(window.available_permits(), 0, "another transfer");
+        lanes.arrived(link, 1, &ranges);
+        assert_eq!(window.available_permits(), 100);
+        lanes.arrived(link, 1, &ranges);
+        assert_eq!(
+            window.available_permits(),
+            WINDOW,
+            "and no more than there are"
+        );
+    }
+}

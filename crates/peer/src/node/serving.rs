@@ -123,6 +123,7 @@ impl Serving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if queue.ranges.len() < MOST_WANTS {
+            self.lanes.arrived(self.link, self.transfer, &ranges);
             queue.ranges.push_back((entry, ranges));
             self.wants.more.notify_one();
         }
