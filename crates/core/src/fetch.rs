@@ -220,7 +220,7 @@ impl Fetches {
                 };
                 f.link = None;
                 match f.state {
-                    State::Done | State::Declined | State::Failed(_) => return Vec::new(),
+                    State::Done => return Vec::new(),
                     State::Accepted | State::Fetching { .. } | State::Stalled => {
                         ctx.out(Effect::Fetch(
                             key,
@@ -229,7 +229,12 @@ impl Fetches {
                         ));
                     }
                     State::Reading { .. } => f.shrink(),
-                    State::Seen | State::Offered | State::Withdrawn(_) => {}
+                    // Taken once more, they would wait for an announcement that does not come.
+                    State::Seen
+                    | State::Offered
+                    | State::Declined
+                    | State::Failed(_)
+                    | State::Withdrawn(_) => {}
                 }
                 f.state = State::Withdrawn(why);
                 vec![FetchOut::Changed(peer, offer_id)]

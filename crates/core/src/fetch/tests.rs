@@ -518,6 +518,27 @@ fn announcing_again_suits_every_state() {
 }
 
 #[test]
+fn what_is_gone_cannot_be_taken_once_more() {
+    let why = Code::SourceChanged;
+    let gone = |r: &mut Receiver| {
+        r.hear(PeerMessage::Gone { offer_id: ID, why });
+        assert_eq!((r.phase(), r.view().can), (FetchPhase::Withdrawn, vec![]));
+    };
+    let mut failed = Receiver::fetching();
+    failed.news(FetchNews::Failed(Code::DiskFull));
+    assert_eq!(failed.view().can[0], OfferAction::Accept);
+    gone(&mut failed);
+    let mut declined = Receiver::new(&[]);
+    declined.announce(LINK);
+    declined
+        .fetches
+        .decline(KEY, &mut declined.world.ctx())
+        .unwrap();
+    assert_eq!(declined.view().can, [OfferAction::Accept]);
+    gone(&mut declined);
+}
+
+#[test]
 fn an_offer_withdrawn_before_its_manifest_came_is_read_from_the_start() {
     let mut r = Receiver {
         world: World::new(),
