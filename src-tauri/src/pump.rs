@@ -10,9 +10,8 @@ use tauri::async_runtime::JoinHandle;
 use tauri::ipc::Channel;
 use tokio::sync::Notify;
 
-/// Changes of so long are sent together: more often than ten times a second nobody reads a number,
-/// and keys have their turn in between. The first after a pause goes at once.
-const TOGETHER: Duration = Duration::from_millis(100);
+/// Changes of so long are sent together: a page does not draw more often.
+const TOGETHER: Duration = Duration::from_millis(30);
 /// A page that never says that it has drawn is sent changes as often as this.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Words that wait for a page.
