@@ -46,8 +46,8 @@ pub struct Chat {
     own: Log,
     tail: VecDeque<(u64, ChatRecord)>,
     loading: Option<Loading>,
-    /// How often in a row our own log could not be read, and when to try again.
-    unread: (u32, Option<Mono>),
+    /// When our own log could not be read.
+    unread: Retry,
     peers: BTreeMap<PeerId, Peer>,
     /// Jobs that store how far a peer acknowledged; nothing waits for them.
     marks: BTreeSet<JobId>,
@@ -100,9 +100,28 @@ struct Log {
     durable: u64,
     queue: VecDeque<Item>,
     storing: Option<(JobId, Vec<Item>)>,
-    /// The store failed so often in a row, and is to be asked again then.
+    /// When it could not be stored.
+    retry: Retry,
+}
+
+/// The store failed so often in a row, and is to be asked again then.
+#[derive(Debug, Default)]
+struct Retry {
     failures: u32,
-    retry: Option<Mono>,
+    at: Option<Mono>,
+}
+
+impl Retry {
+    fn failed(&mut self, now: Mono) {
+        let pause = RETRY_FIRST.saturating_mul(1 << self.failures.min(10));
+        self.at = Some(now + pause.min(RETRY_LAST));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whether to try again now; the next failure sets another time.
+    fn is_due(&mut self, now: Mono) -> bool {
+        self.at.take_if(|at| *at <= now).is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -124,7 +143,7 @@ impl Log {
     }
 
     fn store(&mut self, room: RoomId, author: PeerId, ctx: &mut Ctx<'_>) {
-        if self.storing.is_some() || self.queue.is_empty() || self.retry.is_some() {
+        if self.storing.is_some() || self.queue.is_empty() || self.retry.at.is_some() {
             return;
         }
         let items: Vec<Item> = self.queue.drain(..).collect();
@@ -140,7 +159,7 @@ impl Log {
     /// The job is durable: its entries with their numbers.
     fn stored(&mut self, job: JobId) -> Option<Vec<(u64, Item)>> {
         let (_, items) = self.storing.take_if(|(j, _)| *j == job)?;
-        self.failures = 0;
+        self.retry.failures = 0;
         let first = self.durable + 1;
         self.durable += items.len() as u64;
         Some((first..).zip(items).collect())
@@ -155,8 +174,7 @@ impl Log {
         for item in items.into_iter().rev() {
             self.queue.push_front(item);
         }
-        self.retry = Some(now + pause(self.failures));
-        self.failures = self.failures.saturating_add(1);
+        self.retry.failed(now);
     }
 
     /// The job failed: everything that was not durable, dropped.
@@ -192,7 +210,7 @@ impl Chat {
             own: Log::default(),
             tail: VecDeque::new(),
             loading: None,
-            unread: (0, None),
+            unread: Retry::default(),
             peers: BTreeMap::new(),
             marks: BTreeSet::new(),
         };
@@ -446,20 +464,20 @@ impl Chat {
     pub fn on_time(&mut self, ctx: &mut Ctx<'_>) -> Vec<ChatOut> {
         let now = ctx.now.mono;
         for (author, p) in &mut self.peers {
-            if p.log.retry.take_if(|at| *at <= now).is_some() {
+            if p.log.retry.is_due(now) {
                 p.log.store(self.room, *author, ctx);
             }
         }
-        match self.unread.1.take_if(|at| *at <= now) {
-            Some(_) => self.pump_all(ctx),
-            None => Vec::new(),
+        if self.unread.is_due(now) {
+            return self.pump_all(ctx);
         }
+        Vec::new()
     }
 
     /// When [`Chat::on_time`] has something to do.
     pub fn deadline(&self) -> Option<Deadline> {
-        let retries = self.peers.values().filter_map(|p| p.log.retry);
-        retries.chain(self.unread.1).min().map(|at| Deadline {
+        let retries = self.peers.values().filter_map(|p| p.log.retry.at);
+        retries.chain(self.unread.at).min().map(|at| Deadline {
             at,
             why: "store or read chat again",
         })
@@ -473,13 +491,6 @@ impl Chat {
             || self.loading.is_some_and(|l| l.job == job)
             || self.peers.values().any(|p| stores(&p.log))
     }
-}
-
-/// How long to wait after so many failures in a row.
-fn pause(failures: u32) -> Duration {
-    RETRY_FIRST
-        .saturating_mul(1 << failures.min(10))
-        .min(RETRY_LAST)
 }
 
 #[cfg(test)]

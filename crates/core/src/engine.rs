@@ -229,7 +229,7 @@ impl Engine {
 
     /// The name of somebody once met, for history of those who are away.
     pub fn name_of(&self, peer: PeerId) -> String {
-        name_of(&self.me(), &self.known, peer)
+        name_of((self.me, &self.config.name), &self.known, peer)
     }
 
     /// Who of the room has our message `seq` on disk.
@@ -327,9 +327,9 @@ impl Engine {
             };
             self.out.push_back(Effect::Event(event));
         }
-        let me = self.me();
+        let me = (self.me, &*self.config.name);
         for room in self.rooms.values_mut() {
-            for change in room.take_changes(|peer| name_of(&me, &self.known, peer)) {
+            for change in room.take_changes(|peer| name_of(me, &self.known, peer)) {
                 self.rev += 1;
                 self.out.push_back(Effect::Event(Event {
                     rev: self.rev,
@@ -345,9 +345,13 @@ pub fn fallback_name(peer: &PeerId) -> String {
     format!("Peer {}", &peer.to_string()[..6])
 }
 
-fn name_of(me: &Me, known: &BTreeMap<PeerId, PeerRecord>, peer: PeerId) -> String {
-    if peer == me.peer {
-        return me.name.clone();
+fn name_of(
+    (me, name): (PeerId, &str),
+    known: &BTreeMap<PeerId, PeerRecord>,
+    peer: PeerId,
+) -> String {
+    if peer == me {
+        return name.to_owned();
     }
     known
         .get(&peer)

@@ -477,14 +477,7 @@ impl Fetch {
         for entry in self.done.keys() {
             all.insert(u64::from(*entry), u64::from(*entry) + 1);
         }
-        let message = |entries| {
-            let message = PeerMessage::Verified {
-                offer_id: key.offer,
-                entries,
-            };
-            FetchOut::Send(key.from, message)
-        };
-        all.split(limits::MAX_RANGES).map(message).collect()
+        say_verified(key, &all)
     }
 
     fn done_bytes(&self) -> u64 {
@@ -492,6 +485,18 @@ impl Fetch {
         let durable = self.durable.iter().map(|(e, r)| bytes_of(size(*e), r));
         self.done_size + durable.sum::<u64>()
     }
+}
+
+/// Tells the sender which entries are complete.
+fn say_verified(key: FetchKey, entries: &RangeSet) -> Vec<FetchOut> {
+    let message = |entries| {
+        let message = PeerMessage::Verified {
+            offer_id: key.offer,
+            entries,
+        };
+        FetchOut::Send(key.from, message)
+    };
+    entries.split(limits::MAX_RANGES).map(message).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use kith_protocol::PeerId;
 use kith_protocol::peer::PeerMessage;
 
-use super::{Chat, ChatOut, Loading, WINDOW, pause};
+use super::{Chat, ChatOut, Loading, Retry, WINDOW};
 use crate::effect::Effect;
 use crate::engine::Ctx;
 use crate::input::JobId;
@@ -33,14 +33,10 @@ impl Chat {
                 }
             }
             if !out.is_empty() {
-                self.unread = (0, None);
+                self.unread = Retry::default();
             } else if !stale {
                 // A store that cannot read must not be asked in a loop.
-                let failures = self.unread.0;
-                self.unread = (
-                    failures.saturating_add(1),
-                    Some(ctx.now.mono + pause(failures)),
-                );
+                self.unread.failed(ctx.now.mono);
             }
         }
         // One page is read at a time; others may have waited for their turn.
@@ -74,7 +70,7 @@ impl Chat {
                     *sent = next;
                 }
                 Some(_) | None => {
-                    if self.loading.is_none() && self.unread.1.is_none() {
+                    if self.loading.is_none() && self.unread.at.is_none() {
                         let job = ctx.job();
                         let (from, max) = (next, WINDOW as u32);
                         ctx.out(Effect::LoadChat {

@@ -1,10 +1,9 @@
 //! What is promised only once the store has it.
 
-use kith_protocol::peer::PeerMessage;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, limits};
 
-use super::{After, FetchOut, Fetches, State};
+use super::{After, FetchOut, Fetches, State, say_verified};
 use crate::effect::Effect;
 use crate::engine::Ctx;
 use crate::input::JobId;
@@ -79,11 +78,7 @@ impl Fetches {
                     verified.insert(entry.into(), u64::from(entry) + 1);
                 }
                 if f.link.is_some() {
-                    let message = |entries| {
-                        let offer_id = key.offer;
-                        FetchOut::Send(key.from, PeerMessage::Verified { offer_id, entries })
-                    };
-                    out.extend(verified.split(limits::MAX_RANGES).map(message));
+                    out.extend(say_verified(key, &verified));
                 }
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));
