@@ -129,18 +129,17 @@ impl Middle {
         let mut meddled = self.world.meddled.subscribe();
         let until = self.since.load(Ordering::SeqCst) + n;
         let done = meddled.wait_for(|m| *m >= until);
-        let done = tokio::time::timeout(crate::PATIENCE, done).await;
-        let lied = self.meddled();
-        let how = self.world.how();
-        assert!(done.is_ok(), "{how:?}: {lied} lies, {until} wanted");
+        let done = reached(done).await;
+        let (how, lied) = (self.world.how(), self.meddled());
+        assert!(done, "{how:?}: {lied} lies, {until} wanted");
     }
 
     /// Waits until what it has seen is as `is` says.
     pub async fn wait_seen(&self, what: &str, is: impl Fn(&Seen) -> bool) {
         let mut meddled = self.world.meddled.subscribe();
         let done = meddled.wait_for(|_| is(&self.world.seen()));
-        let done = tokio::time::timeout(crate::PATIENCE, done).await;
-        assert!(done.is_ok(), "waited in vain for {what}: {:?}", self.seen());
+        let done = reached(done).await;
+        assert!(done, "waited in vain for {what}: {:?}", self.seen());
     }
 
     /// Waits until every client has read what was written to it so far: each is told of somebody
@@ -278,6 +277,12 @@ async fn pass(number: u64, tcp: TcpStream, world: &Arc<World>) -> Option<()> {
         end = up => end,
         end = down => end,
     }
+}
+
+/// Whether it came in time. What a watch answers with is a lock held for reading: whoever looks
+/// at the same watch again while a writer waits would wait for ever, so it is let go of here.
+async fn reached<T>(done: impl Future<Output = T>) -> bool {
+    tokio::time::timeout(crate::PATIENCE, done).await.is_ok()
 }
 
 fn note(world: &World, message: &ClientMessage) {
