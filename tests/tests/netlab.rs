@@ -174,3 +174,23 @@ fn a_transfer_goes_on_after_ten_seconds_without_a_link() {
     assert_eq!(received["traffic"]["received_durable"], 0, "{received}");
     assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
 }
+
+#[test]
+fn the_last_words_of_who_leaves_are_said_until_they_are_heard() {
+    let scene = Scene::new(Quality::PERFECT);
+    // The file is under way for long enough to cut the way back before it is there.
+    let slow = Quality::PERFECT.round_trip(1_400);
+    scene.lab.set(Side::A, slow);
+    let file = scene.path("note.txt");
+    random_file(&file, 600);
+    let (mut sender, receiver) = scene.hand_over(&file);
+    sender.wait("a receiver", |v| {
+        let receiver = v["receivers"].get(0).filter(|_| v["type"] == "offer")?;
+        (receiver["phase"] == "serving").then_some(())
+    });
+    scene.lab.cut_from(Side::B, Duration::from_secs(2));
+    // It leaves as soon as it has everything; that it has is what the sender waits for.
+    succeed(receiver);
+    assert_eq!(succeed(sender).line("summary")["ok"], true);
+    assert_eq!(sha256(&scene.path("in/note.txt")), sha256(&file));
+}

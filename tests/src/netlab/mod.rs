@@ -88,9 +88,13 @@ impl Lab {
 
     /// Loses everything both ways, for so long.
     pub fn cut(&self, time: Duration) {
-        for line in &self.lines {
-            line.cut(time);
-        }
+        self.cut_from(Side::A, time);
+        self.cut_from(Side::B, time);
+    }
+
+    /// Loses everything from `side`, for so long.
+    pub fn cut_from(&self, side: Side, time: Duration) {
+        self.lines[side as usize].cut(time);
     }
 
     /// What became of the packets from `side` so far.

@@ -15,7 +15,7 @@ use kith_protocol::frame::{Ack, Frame};
 use kith_protocol::peer::{Beat, PeerMessage};
 use kith_protocol::room::IceServer;
 use kith_protocol::{Code, LinkId, PeerId, RoomId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::lanes::{self, Lanes};
@@ -27,8 +27,10 @@ use crate::rtc::{
 
 /// Events of one connection that wait for the core.
 const EVENTS: usize = 32;
-/// A last message may take this long to leave.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// What was said before the end may take this long to be heard. Whoever says that a file is complete
+/// and leaves must be believed by somebody who waits for just that: a lost packet or two are said
+/// again within it (RFC 9260 section 6.3.1: after one second, then two).
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Acks that wait for the lane, beside which messages go their own way.
 const ACKS: usize = 1024;
 /// What may wait for a link whose other end does not read, in bytes, about. Manifests do not
@@ -154,12 +156,13 @@ impl Links {
         };
         let events = self.clone();
         let watched = Arc::clone(&connection);
+        let (path, carries) = watch::channel(false);
         // The watcher holds the connection, which may be too full to tell it of its end.
         let over = CancellationToken::new();
         let _over = over.clone().drop_guard();
         self.tasks.spawn("link events", async move {
             tokio::select! {
-                () = events.watch(key, &watched, incoming) => {}
+                () = events.watch(key, &watched, incoming, &path) => {}
                 () = over.cancelled() => {}
             }
         });
@@ -183,14 +186,17 @@ impl Links {
         self.lanes.add(key.link, lane);
         let token = self.tasks.token().clone();
         let closing = queue.closing.clone();
+        let said = async {
+            self.work(key, &connection, &acks, &mut queue).await;
+            self.lanes.remove(key.link);
+            connection.flush_messages().await;
+        };
         tokio::select! {
-            () = self.work(key, &connection, &acks, &mut queue) => {}
-            // What still waits gets a moment; somebody who never reads does not hold us up.
-            () = async { closing.cancelled().await; tokio::time::sleep(GOODBYE).await } => {}
+            () = said => {}
+            () = unheard(&closing, carries) => tracing::info!(peer = %key.peer, "last words unheard"),
             () = token.cancelled() => {}
         }
         self.lanes.remove(key.link);
-        let _ = tokio::time::timeout(GOODBYE, connection.flush_messages()).await;
         connection.close().await;
     }
 
@@ -274,8 +280,17 @@ impl Links {
         Ok(())
     }
 
-    async fn watch(self, key: Key, connection: &Connection, mut events: mpsc::Receiver<RtcEvent>) {
+    async fn watch(
+        self,
+        key: Key,
+        connection: &Connection,
+        mut events: mpsc::Receiver<RtcEvent>,
+        path: &watch::Sender<bool>,
+    ) {
         while let Some(event) = events.recv().await {
+            if let RtcEvent::StateChanged(state) = &event {
+                path.send_replace(*state == LinkState::Connected);
+            }
             let news = match event {
                 RtcEvent::LocalCandidate(c) => LinkNews::LocalCandidate(Candidate {
                     candidate: c.candidate,
@@ -328,6 +343,13 @@ impl Links {
             })
             .await;
     }
+}
+
+/// Returns once a closing link has had its time, or has no path on which anything could be heard:
+/// somebody who is gone or never reads does not hold us up.
+async fn unheard(closing: &CancellationToken, mut carries: watch::Receiver<bool>) {
+    closing.cancelled().await;
+    let _ = tokio::time::timeout(LAST_WORDS, carries.wait_for(|carries| !carries)).await;
 }
 
 fn api_route(route: &crate::rtc::Route) -> ApiRoute {

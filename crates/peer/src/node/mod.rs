@@ -58,8 +58,9 @@ use crate::rtc::RtcContext;
 use crate::seal::Identity;
 use crate::store::{Report, Store, StoreError, Writer};
 
-/// Everything must have ended this long after a shutdown began.
-const SHUTDOWN: Duration = Duration::from_secs(2);
+/// Everything must have ended this long after a shutdown began. It takes moments, unless somebody on
+/// a link that stands has not yet heard what we said: three quarters of it are for that.
+const SHUTDOWN: Duration = Duration::from_secs(8);
 /// Requests that wait for the driver.
 const QUEUE: usize = 1024;
 /// Inputs that wait for the core: one may be a message of [`MAX_PEER_MESSAGE`] bytes.
@@ -232,7 +233,8 @@ impl Node {
         self.shared.subscribers.subscribe()
     }
 
-    /// Says good-bye, ends every task within two seconds and flushes the store.
+    /// Says good-bye, flushes the store and ends every task: at once when the others have heard what
+    /// was said, within eight seconds when not.
     pub async fn shutdown(&self) {
         let (done, wait) = oneshot::channel();
         if self
