@@ -11,6 +11,7 @@ pub mod abuse;
 pub mod bench;
 pub mod fuzz;
 pub mod hostile_peer;
+pub mod kills;
 pub mod middle;
 pub mod netlab;
 pub mod process;

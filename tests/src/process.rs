@@ -144,6 +144,23 @@ impl Kith {
         self.wait(&format!("{kind} with {fields:?}"), is)
     }
 
+    /// What it said, as far as it was waited for.
+    pub fn seen(&self) -> &[Value] {
+        &self.seen
+    }
+
+    /// Listens to it until `deadline`; whether it has ended by then.
+    pub fn ends_by(&mut self, deadline: Instant) -> bool {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return true,
+                Err(mpsc::RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+
     /// Writes a line to its standard input.
     pub fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("stdin is open");
