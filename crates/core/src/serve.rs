@@ -73,6 +73,9 @@ struct Receiver {
     verified_bytes: u64,
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
+    /// Why the receiver was told that it is gone. Until it is announced again, what the receiver
+    /// says was said before it knew.
+    gone: Option<Code>,
     /// Entries of the manifest that went out over this link, each as often as it did.
     paged: usize,
     /// Chunks this process has sent, of entries that are not yet verified.
@@ -187,7 +190,7 @@ impl Serves {
                     return Vec::new();
                 };
                 let known: usize = r.declared.have.values().map(|r| r.ranges().len()).sum();
-                if fits(offer.entries, entry, &ranges) && known < MAX_DECLARED {
+                if r.gone.is_none() && fits(offer.entries, entry, &ranges) && known < MAX_DECLARED {
                     r.declared.have.entry(entry).or_default().union(&ranges);
                 }
                 Vec::new()
@@ -196,7 +199,7 @@ impl Serves {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                if entries.end() > offer.entries.len() as u64 {
+                if r.gone.is_some() || entries.end() > offer.entries.len() as u64 {
                     return Vec::new();
                 }
                 r.declared.verified.union(&entries);
@@ -296,12 +299,12 @@ impl Serves {
             };
             return vec![ServeOut::Send(peer, gone)];
         };
-        if !r.may_start(ctx.now.mono) {
-            let why = Code::RateLimited;
+        if let Some(why) = r.gone {
             let gone = PeerMessage::Gone { offer_id: id, why };
-            let mut out = vec![ServeOut::Send(peer, gone)];
-            out.extend(self.finish(peer, id, State::Failed(why), ctx));
-            return out;
+            return vec![ServeOut::Send(peer, gone)];
+        }
+        if !r.may_start(ctx.now.mono) {
+            return self.give_up(peer, id, Code::RateLimited, ctx);
         }
         let entries = Arc::clone(offer.entries);
         stop(room, peer, id, r, ctx);
@@ -333,6 +336,23 @@ impl Serves {
             effect,
         ));
         vec![ServeOut::Changed(id)]
+    }
+
+    /// The receiver cannot have it, at least not until it is announced again.
+    fn give_up(
+        &mut self,
+        peer: PeerId,
+        id: OfferId,
+        why: Code,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<ServeOut> {
+        let gone = PeerMessage::Gone { offer_id: id, why };
+        let mut out = vec![ServeOut::Send(peer, gone)];
+        out.extend(self.finish(peer, id, State::Failed(why), ctx));
+        if let Some((_, r)) = self.receiver(peer, id) {
+            r.gone = Some(why);
+        }
+        out
     }
 
     fn finish(
@@ -379,6 +399,7 @@ impl Receiver {
             verified: RangeSet::new(),
             verified_bytes: 0,
             declared: Declared::default(),
+            gone: None,
             paged: 0,
             sent: BTreeMap::new(),
             traffic: Traffic::default(),

@@ -131,12 +131,20 @@ impl Fetching {
         let mut news = Vec::new();
         for (entry, serial, ranges) in self.syncing.take().unwrap_or_default() {
             let part = disk.parts.get_mut(&(self.record.tag.clone(), entry));
-            // A part that was named, discarded or removed meanwhile is not reported.
-            if let Some(part) = part.filter(|p| p.serial == serial)
-                && disk.fault.is_none()
-            {
-                part.synced.union(&ranges);
-                news.push(FetchNews::Durable { entry, ranges });
+            match (part, disk.fault) {
+                (Some(part), None) if part.serial == serial => {
+                    part.synced.union(&ranges);
+                    news.push(FetchNews::Durable { entry, ranges });
+                }
+                (Some(part), Some(code)) if part.serial == serial => {
+                    news.push(FetchNews::Failed(code));
+                }
+                // Somebody else removed it.
+                (None, _) if self.open.contains_key(&entry) => {
+                    news.push(FetchNews::Failed(Code::DiskError));
+                }
+                // It was named or discarded meanwhile.
+                _ => {}
             }
         }
         news

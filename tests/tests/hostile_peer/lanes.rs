@@ -272,3 +272,23 @@ async fn a_part_file_that_becomes_a_link_is_never_written_through() {
     assert_eq!(std::fs::read_link(&part).unwrap(), scene.path("etc/x"));
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_file_that_is_removed_ends_the_fetch_though_nothing_more_comes() {
+    let scene = Scene::new().await;
+    let (hostile, link, transfer) = accepted(&scene).await;
+    let content = content();
+    let send = async |n: usize| {
+        let of = n * limits::CHUNK..(n + 1) * limits::CHUNK;
+        link.frame(chunk(transfer, 0, n as u64, &content[of])).await;
+    };
+    send(0).await;
+    let durable = |o: &kith_api::OfferView| o.done >= limits::CHUNK as u64;
+    scene.wait_offer(hostile.me, OFFER, durable).await;
+    let part = scene.downloaded().pop().unwrap();
+    std::fs::remove_file(scene.downloads().join(part)).unwrap();
+    // A sender whose window is full would wait for this one to be durable.
+    send(1).await;
+    assert_eq!(scene.wait_failed(hostile.me, OFFER).await, Code::DiskError);
+    scene.end().await;
+}

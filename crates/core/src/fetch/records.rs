@@ -77,7 +77,9 @@ impl Fetches {
                     }
                     verified.insert(entry.into(), u64::from(entry) + 1);
                 }
-                if f.link.is_some() {
+                // Of a fetch that has ended the sender has forgotten everything: it would take this
+                // for the beginning of the next one, which may be into another folder.
+                if let State::Fetching { .. } = f.state {
                     out.extend(say_verified(key, &verified));
                 }
                 if f.is_complete() {

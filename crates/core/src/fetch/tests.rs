@@ -229,6 +229,33 @@ fn what_is_finished_together_is_recorded_and_told_together() {
 }
 
 #[test]
+fn what_is_recorded_after_a_fetch_ended_is_told_by_the_next_one_or_not_at_all() {
+    let told = |out: &[FetchOut]| {
+        let is = |o: &FetchOut| matches!(o, FetchOut::Send(_, PeerMessage::Verified { .. }));
+        out.iter().any(is)
+    };
+    for (dir, again) in [("down", true), ("elsewhere", false)] {
+        let mut r = Receiver::fetching();
+        r.news(finished(1, "b"));
+        r.news(FetchNews::Failed(Code::DiskFull));
+        // The sender has forgotten what was said before, and would take this for the next fetch's.
+        let out = r.stored();
+        assert!(!told(&out), "said too late: {out:?}");
+        assert_eq!(r.view().done, 1, "it counts all the same");
+        r.fetches
+            .accept(KEY, dir.into(), &mut r.world.ctx())
+            .unwrap();
+        r.news(FetchNews::Prepared {
+            roots: vec![],
+            lost: vec![],
+        });
+        let out = r.stored();
+        assert!(out.iter().any(is_accept));
+        assert_eq!(told(&out), again, "{dir}");
+    }
+}
+
+#[test]
 fn a_finished_fetch_says_what_to_open() {
     let done = |names: [&str; 2]| {
         let mut r = Receiver::fetching();

@@ -128,6 +128,7 @@ impl Serves {
         {
             return Vec::new();
         }
+        r.gone = None;
         let mut out = vec![ServeOut::Changed(id)];
         let entries = offer.entries.len() as u32;
         let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);

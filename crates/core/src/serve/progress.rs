@@ -98,15 +98,7 @@ impl Serves {
                 };
                 vec![ServeOut::Send(peer, message)]
             }
-            ServeNews::Failed(code) => {
-                let gone = PeerMessage::Gone {
-                    offer_id: id,
-                    why: code,
-                };
-                let mut out = vec![ServeOut::Send(peer, gone)];
-                out.extend(self.finish(peer, id, State::Failed(code), ctx));
-                out
-            }
+            ServeNews::Failed(code) => self.give_up(peer, id, code, ctx),
         }
     }
 }

@@ -436,7 +436,7 @@ fn a_withdrawn_offer_is_gone_for_everybody() {
 }
 
 #[test]
-fn a_failing_worker_tells_the_receiver_and_may_be_accepted_again() {
+fn a_failing_worker_tells_the_receiver_and_may_be_accepted_when_announced_again() {
     let mut s = Sender::new();
     let run = s.accept(1);
     let key = ServeKey {
@@ -469,6 +469,9 @@ fn a_failing_worker_tells_the_receiver_and_may_be_accepted_again() {
             .is_empty(),
         "it ended"
     );
+    s.serves
+        .add(offer(vec![]), &[BOB], &mut s.world.ctx())
+        .unwrap();
     s.accept(2);
     assert_eq!(s.phase(), ServePhase::Serving);
 }
@@ -601,5 +604,35 @@ fn a_receiver_that_had_no_room_is_asked_again() {
     assert_eq!(s.phase(), ServePhase::Declined);
     assert!(!s.serves.on_open(BOB, FP).is_empty());
     s.accept(1);
+    assert_eq!(s.phase(), ServePhase::Serving);
+}
+
+#[test]
+fn what_a_receiver_said_before_it_knew_that_the_offer_is_gone_counts_for_nothing() {
+    let mut s = Sender::new();
+    let run = s.accept(1);
+    let key = ServeKey {
+        room: ROOM,
+        peer: BOB,
+        offer: s.id,
+    };
+    let news = ServeNews::Failed(Code::SourceGone);
+    s.serves.handle(key, run, news, &mut s.world.ctx());
+    s.world.drain();
+    // All of this was on its way.
+    s.verified(&[(1, 2)]);
+    s.have(0, &[(0, 4)]);
+    let (offer_id, transfer) = (s.id, 2);
+    let out = s.hear(PeerMessage::Accept { offer_id, transfer });
+    assert!(s.world.drain().is_empty(), "nothing is started");
+    let why = Code::SourceGone;
+    let gone = PeerMessage::Gone { offer_id, why };
+    assert_eq!(out, [ServeOut::Send(BOB, gone)]);
+    assert_eq!(s.phase(), ServePhase::Failed);
+    // Announced again it is taken into another folder, where nothing is yet.
+    s.serves
+        .add(offer(vec![]), &[BOB], &mut s.world.ctx())
+        .unwrap();
+    assert_eq!(s.started(3), (RangeSet::new(), BTreeMap::new()));
     assert_eq!(s.phase(), ServePhase::Serving);
 }

@@ -56,6 +56,8 @@ struct Shared {
     device: u64,
     /// The file's entry in its folder is durable too.
     rooted: AtomicBool,
+    /// It is being finished or discarded, or was.
+    over: AtomicBool,
 }
 
 impl PartFile {
@@ -101,14 +103,15 @@ impl PartFile {
             file.set_len(0).map_err(fail)?;
             existing_len = 0;
         }
-        let (device, rooted) = (found.dev(), AtomicBool::new(false));
+        let device = found.dev();
         let shared = Arc::new(Shared {
             file,
             folder,
             path,
             size,
             device,
-            rooted,
+            rooted: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         });
         Ok(Self {
             shared,
@@ -239,6 +242,7 @@ impl PartFile {
 
     /// Removes the part file. If it is gone already, or another one has its name, that is left so.
     pub fn discard(self) -> Result<(), DiskError> {
+        self.shared.over.store(true, Ordering::Release);
         let now = self
             .shared
             .file
@@ -269,6 +273,7 @@ impl PartFile {
 
     /// Sets the attributes of a file that has its full length.
     fn complete(&self, mode: u32, mtime: ModTime) -> Result<Metadata, DiskError> {
+        self.shared.over.store(true, Ordering::Release);
         let now = self.shared.check_linked()?;
         let (have, size) = (now.len(), self.size());
         if have != size {
@@ -358,6 +363,12 @@ impl PartSync {
     /// filesystem notices only now.
     pub fn sync(&self) -> Result<(), DiskError> {
         self.shared.sync()
+    }
+
+    /// Whether the part is being finished or discarded, or was: a sync that fails then says nothing,
+    /// and whoever ends the part sees what does.
+    pub fn is_over(&self) -> bool {
+        self.shared.over.load(Ordering::Acquire)
     }
 }
 

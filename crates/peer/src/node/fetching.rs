@@ -167,8 +167,13 @@ fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, turn: &Turn, 
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             match part.sync() {
                 Ok(()) => report.say(FetchNews::Durable { entry, ranges }),
-                // The writer meets the same fault, or has finished or dropped the part meanwhile.
-                Err(error) => tracing::debug!(%error, "checkpoint not durable"),
+                Err(error) if part.is_over() => tracing::debug!(%error, "checkpoint too late"),
+                // The writer may never notice: a sender that waits for these chunks to be durable
+                // sends no others.
+                Err(error) => {
+                    tracing::info!(%error, "the disk refused a checkpoint");
+                    report.say(FetchNews::Failed(target_code(&error)));
+                }
             }
         }
     }
