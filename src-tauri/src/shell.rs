@@ -116,7 +116,16 @@ impl Shell for Desk {
                            folder and open it there if you trust it.";
             return Err(ApiError::with(Code::NotNow, message));
         }
-        open_path(&path, None::<&str>).map_err(|e| cannot(&e))?;
+        // Started from a thread of the engine, a program would have the priority of one.
+        let (tell, told) = oneshot::channel();
+        let begin = move || {
+            let _ = tell.send(open_path(&path, None::<&str>));
+        };
+        let begun = self.app.run_on_main_thread(begin);
+        // Without an answer the window is about to close.
+        begun.map_err(|_| ApiError::new(Code::NotNow))?;
+        let opened = told.await.map_err(|_| ApiError::new(Code::NotNow))?;
+        opened.map_err(|e| cannot(&e))?;
         Ok(Empty {})
     }
 
