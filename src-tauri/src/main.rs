@@ -6,7 +6,8 @@
 //! | [`desk`] | what runs behind the window: the engine, settings, the room server inside the app |
 //! | [`shell`] | the commands of [`kith_api::Shell`], and which paths the page may name |
 //! | [`pump`] | what the page is told without asking |
-//! | [`window`] | the window itself, and the two Tauri commands |
+//! | [`yielding`] | the threads on which all that runs |
+//! | [`window`] | the window itself, and its Tauri commands |
 //!
 //! The page is untrusted: it has no file system and no network, and names only paths that the user
 //! picked or dropped.
@@ -21,6 +22,7 @@ mod room_server;
 mod settings;
 mod shell;
 mod window;
+mod yielding;
 
 use std::process::ExitCode;
 
@@ -35,5 +37,16 @@ fn main() -> ExitCode {
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
         .init();
-    window::run(args)
+    let runtime = match yielding::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no threads to work with");
+            return ExitCode::FAILURE;
+        }
+    };
+    tauri::async_runtime::set(runtime.handle().clone());
+    let code = window::run(args);
+    // The engine has stopped; what still waits for a disk is not waited for.
+    runtime.shutdown_background();
+    code
 }

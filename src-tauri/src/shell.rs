@@ -116,7 +116,20 @@ impl Shell for Desk {
                            folder and open it there if you trust it.";
             return Err(ApiError::with(Code::NotNow, message));
         }
-        open_path(&path, None::<&str>).map_err(|e| cannot(&e))?;
+        // A program has the priority of the thread that starts it: not one of the engine's. The
+        // window's must not wait for it either.
+        let (tell, told) = oneshot::channel();
+        let begin = move || {
+            let open = move || tell.send(open_path(&path, None::<&str>));
+            if let Err(error) = std::thread::Builder::new().spawn(open) {
+                tracing::warn!(%error, "no thread to open a file");
+            }
+        };
+        let begun = self.app.run_on_main_thread(begin);
+        // Without an answer there is no thread for it, or no window any more.
+        begun.map_err(|_| ApiError::new(Code::NotNow))?;
+        let opened = told.await.map_err(|_| ApiError::new(Code::NotNow))?;
+        opened.map_err(|e| cannot(&e))?;
         Ok(Empty {})
     }
 

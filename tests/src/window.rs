@@ -350,9 +350,16 @@ impl Window {
     }
 }
 
-/// Gives a program the screen and an environment in which nothing is this user's.
+/// Gives a program the screen and an environment in which nothing is this user's. It finds programs
+/// in `bin` in its home before others.
 pub fn surround(command: &mut Command, screen: &Screen, home: &Path) {
+    let mut path = home.join("bin").into_os_string();
+    if let Some(others) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(others);
+    }
     command
+        .env("PATH", path)
         .env("DISPLAY", screen.display())
         .env("HOME", home)
         .env("XDG_DATA_HOME", home.join("data"))

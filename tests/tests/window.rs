@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kith_api::{COMMANDS, SHELL_COMMANDS};
@@ -191,6 +193,23 @@ async fn window_a_window_and_a_terminal_meet_chat_and_hand_over_a_file() {
     ada.read("Received and checked").await;
     let arrived = scene.home("ada").join("Downloads/for-ada.bin");
     assert_eq!(sha256(&arrived), sha256(&to_window));
+
+    // What opens it has the priority of any program, though the engine has a low one.
+    let opener = scene.home("ada").join("bin/xdg-open");
+    let said = scene.home("ada").join("opened");
+    std::fs::create_dir(opener.parent().unwrap()).unwrap();
+    let script = format!("#!/bin/sh\necho \"$(nice) $1\" >'{}'\n", said.display());
+    std::fs::write(&opener, script).unwrap();
+    std::fs::set_permissions(&opener, Permissions::from_mode(0o755)).unwrap();
+    ada.click("button", "Open: for-ada.bin").await;
+    let line = ada
+        .wait("program that opens it", async |_| {
+            let line = std::fs::read_to_string(&said).ok()?;
+            line.ends_with('\n').then_some(line)
+        })
+        .await;
+    let usual = rustix::process::getpriority_process(None).unwrap();
+    assert_eq!(line, format!("{usual} {}\n", arrived.display()));
 }
 
 /// Calls a Tauri command as a page that was taken over would; how it was refused.

@@ -14,6 +14,9 @@ const VIEW: &str = "[aria-label='Messages and files']";
 const FIELD: &str = "[data-composer]";
 /// Pixels scrolled in one frame: about 14,000 a second.
 const STEP: u32 = 240;
+/// Among cards it goes up and down, so many pixels, for so long.
+const REACH: u32 = 12_000;
+const SCROLL: Duration = Duration::from_secs(10);
 /// Keys that are typed, and milliseconds between two: ten a second.
 const KEYS: usize = 150;
 const PAUSE: &str = "100";
@@ -56,10 +59,27 @@ pub struct Typed {
 /// What was measured while files came, too.
 pub struct Moving {
     pub typed: Typed,
-    /// Files that were on their way when the typing began.
+    /// Between two frames, of those in which the view was scrolled past the cards.
+    pub scrolled: Times,
+    /// Files that were on their way from the first key to the last frame.
     pub at_once: usize,
     /// Changes that the engine told, a second.
     pub changes: f64,
+    /// Megabytes that came, a second.
+    pub rate: f64,
+}
+
+/// Her window, when it shows the newest message.
+pub async fn open(scene: &Scene, messages: usize) -> Window {
+    let window = scene.window().await;
+    window.read(&newest(messages)).await;
+    let patience = window.page.set_script_timeout(PATIENCE * 4).await;
+    patience.expect("it takes a timeout");
+    window
+}
+
+fn newest(messages: usize) -> String {
+    format!("Message number {messages}.")
 }
 
 /// Scrolls to the first message and back; the times between frames.
@@ -80,20 +100,13 @@ pub async fn scroll(window: &Window, messages: usize) -> (Times, Times) {
             requestAnimationFrame(frame); \
         }; \
         requestAnimationFrame(frame);";
-    let newest = format!("Message number {messages}.");
-    window.read(&newest).await;
-    window
-        .page
-        .set_script_timeout(PATIENCE * 4)
-        .await
-        .expect("it takes a timeout");
     let go = async |step: i64, text: &str| {
         let args = vec![json!(VIEW), json!(step), json!(text)];
         Times::of(ask(window, SCRIPT, args).await)
     };
     let step = i64::from(STEP);
     let up = go(-step, "Message number 1.").await;
-    (up, go(step, &newest).await)
+    (up, go(step, &newest(messages)).await)
 }
 
 /// Types into the composer while messages come in.
@@ -115,8 +128,8 @@ pub async fn type_while_others_write(window: &Window, scene: &Scene) -> Typed {
     tokio::join!(others, typing).1
 }
 
-/// Types while files are fetched, all that others offer.
-pub async fn type_while_files_come(window: &Window, scene: &Scene, files: usize) -> Moving {
+/// Types, then scrolls, while files are fetched, all that others offer.
+pub async fn while_files_come(window: &Window, scene: &Scene, files: usize) -> Moving {
     const ACCEPT: &str = "const [dir, done] = arguments; \
         const call = (command, request) => \
             window.__TAURI_INTERNALS__.invoke('call', { command, request }); \
@@ -129,7 +142,8 @@ pub async fn type_while_files_come(window: &Window, scene: &Scene, files: usize)
     const STATE: &str = "const [done] = arguments; \
         window.__TAURI_INTERNALS__.invoke('call', { command: 'snapshot', request: {} }) \
             .then(({ rev, offers }) => done([rev, \
-                offers.filter((o) => o.phase === 'fetching' && o.done > 0).length]));";
+                offers.filter((o) => o.phase === 'fetching' && o.done > 0).length, \
+                offers.reduce((sum, o) => sum + o.done, 0)]));";
     let senders = scene.offer(files).await;
     let dir = scene.downloads();
     let (mut accepted, deadline) = (0, Instant::now() + PATIENCE);
@@ -139,22 +153,55 @@ pub async fn type_while_files_come(window: &Window, scene: &Scene, files: usize)
         assert!(Instant::now() < deadline, "only {accepted} offers came");
         tokio::time::sleep(LOOK).await;
     }
-    let (mut rev, mut at_once): (u64, usize) = (0, 0);
+    let (mut rev, mut at_once, mut bytes): (u64, usize, u64) = (0, 0, 0);
     while at_once < files {
-        (rev, at_once) = ask(window, STATE, vec![]).await;
-        assert!(Instant::now() < deadline, "only {at_once} files move");
+        (rev, at_once, bytes) = ask(window, STATE, vec![]).await;
+        let late = Instant::now() >= deadline;
+        assert!(!late, "only {at_once} files move, {bytes} bytes are here");
         tokio::time::sleep(LOOK).await;
     }
     let begun = Instant::now();
     let typed = type_text(window, scene).await;
+    let scrolled = scroll_by_cards(window).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let (now, still): (u64, usize) = ask(window, STATE, vec![]).await;
+    let (now, still, more): (u64, usize, u64) = ask(window, STATE, vec![]).await;
     drop(senders);
     Moving {
         typed,
+        scrolled,
         at_once: at_once.min(still),
         changes: (now - rev) as f64 / seconds,
+        rate: (more - bytes) as f64 / seconds / 1e6,
     }
+}
+
+/// Scrolls up and down among the newest lines.
+async fn scroll_by_cards(window: &Window) -> Times {
+    const SCRIPT: &str = "const [css, step, reach, time, done] = arguments; \
+        const view = document.querySelector(css); \
+        const frames = []; \
+        const begun = performance.now(); \
+        let last = begun; \
+        let by = -step; \
+        const frame = () => { \
+            const now = performance.now(); \
+            frames.push(now - last); \
+            last = now; \
+            if (now - begun > time) return done(frames); \
+            const below = view.scrollHeight - view.scrollTop - view.clientHeight; \
+            if (below > reach) by = step; \
+            if (below < 1) by = -step; \
+            view.scrollTop += by; \
+            requestAnimationFrame(frame); \
+        }; \
+        requestAnimationFrame(frame);";
+    let args = vec![
+        json!(VIEW),
+        json!(STEP),
+        json!(REACH),
+        json!(SCROLL.as_millis()),
+    ];
+    Times::of(ask(window, SCRIPT, args).await)
 }
 
 /// Presses keys, one after the other, and sends the text.
@@ -187,14 +234,12 @@ async fn type_text(window: &Window, scene: &Scene) -> Typed {
         .cycle()
         .take(KEYS)
         .collect();
-    // It waits for keys: nothing else may run on this thread meanwhile.
-    let screen = scene.screen.display().to_owned();
-    let keys = text.clone();
-    let pressed = tokio::task::spawn_blocking(move || {
-        let mut xdotool = std::process::Command::new("xdotool");
-        xdotool.env("DISPLAY", screen);
-        xdotool.args(["type", "--delay", PAUSE, &keys]).status()
-    });
+    // Begun here, at this thread's priority. Whoever waits for it may do nothing else meanwhile.
+    let mut xdotool = std::process::Command::new("xdotool");
+    xdotool.env("DISPLAY", scene.screen.display());
+    xdotool.args(["type", "--delay", PAUSE, &text]);
+    let mut typing = xdotool.spawn().unwrap();
+    let pressed = tokio::task::spawn_blocking(move || typing.wait());
     assert!(pressed.await.unwrap().unwrap().success());
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -10,16 +10,13 @@ use kith_protocol::{PeerId, RoomId};
 use kith_tests::window::{Screen, Window, desktop_bin, surround};
 use kith_tests::{Peer, Server, random_file};
 use serde_json::json;
-use tokio::runtime::{Builder, Runtime};
 
 /// Messages under way to the store at once.
 const AT_ONCE: usize = 64;
 /// Nodes that offer files: a node takes few offers of one person, and starts few at once.
 const SENDERS: usize = 8;
-/// How much lower their priority is.
-const LEFT: i32 = 15;
 /// Bytes of each file: more than comes across while it is looked at.
-const FILE: u64 = 40_000_000;
+const FILE: u64 = 60_000_000;
 
 /// Ada's profile, whose window is opened, and Bob, who is in the room with her.
 pub struct Scene {
@@ -99,25 +96,15 @@ impl Scene {
         app.spawn().unwrap()
     }
 
-    /// Others who enter the room and offer that many files together. They stand for other machines,
-    /// so they get what this one has left. They leave when they are dropped.
-    pub async fn offer(&self, files: usize) -> Senders {
-        let elsewhere = Builder::new_multi_thread()
-            .enable_all()
-            .on_thread_start(|| {
-                // On Linux it holds for this thread, and for those that it starts.
-                rustix::process::nice(LEFT).unwrap();
-            })
-            .build()
-            .unwrap();
+    /// Others who enter the room and offer that many files together. They leave when they are
+    /// dropped.
+    pub async fn offer(&self, files: usize) -> Vec<Peer> {
         let original = self.dir.path().join("original");
         random_file(&original, FILE);
         let mut peers = Vec::new();
         for n in 0..SENDERS {
             let home = self.dir.path().join(format!("sender{n}"));
-            let (at, name) = (home.clone(), format!("Sender {n}"));
-            let peer = elsewhere.spawn(async move { Peer::start(&at, &name).await });
-            let peer = peer.await.unwrap();
+            let peer = Peer::start(&home, &format!("Sender {n}")).await;
             let invite = self.invite.clone();
             peer.node.join_room(JoinRoom { invite }).await.unwrap();
             for file in (n..files).step_by(SENDERS) {
@@ -128,10 +115,7 @@ impl Scene {
             }
             peers.push(peer);
         }
-        Senders {
-            _peers: peers,
-            elsewhere: Some(elsewhere),
-        }
+        peers
     }
 
     async fn offer_one(&self, peer: &Peer, path: &Path) {
@@ -142,21 +126,6 @@ impl Scene {
             note: None,
         };
         peer.node.offer(offer).await.unwrap();
-    }
-}
-
-/// Others, on threads of their own.
-pub struct Senders {
-    _peers: Vec<Peer>,
-    elsewhere: Option<Runtime>,
-}
-
-impl Drop for Senders {
-    fn drop(&mut self) {
-        // A runtime must not be waited for inside another.
-        if let Some(elsewhere) = self.elsewhere.take() {
-            elsewhere.shutdown_background();
-        }
     }
 }
 
