@@ -136,6 +136,8 @@ pub enum SealNews {
     Body(Box<SealedBody>),
     /// The member cannot read us and asks for a new handshake.
     AskedAgain,
+    /// What came was sealed with the keys before the current ones; nothing of it was used.
+    Superseded,
     /// What came could not be read; nothing of it was used.
     Broken,
 }

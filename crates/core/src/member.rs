@@ -36,9 +36,18 @@ pub struct Member {
 
 #[derive(Debug)]
 enum State {
-    Greeting { since: Mono, tries: u32 },
-    Sealed { peer: PeerId, tag: SealTag },
-    Failed { until: Mono },
+    Greeting {
+        since: Mono,
+        tries: u32,
+    },
+    Sealed {
+        peer: PeerId,
+        tag: SealTag,
+        since: Mono,
+    },
+    Failed {
+        until: Mono,
+    },
 }
 
 impl Member {
@@ -69,7 +78,7 @@ impl Member {
     /// Who it is, once proven.
     pub fn peer(&self) -> Option<(PeerId, SealTag)> {
         match self.state {
-            State::Sealed { peer, tag } => Some((peer, tag)),
+            State::Sealed { peer, tag, .. } => Some((peer, tag)),
             State::Greeting { .. } | State::Failed { .. } => None,
         }
     }
@@ -97,8 +106,9 @@ impl Member {
     }
 
     /// The handshake is complete.
-    pub fn on_ready(&mut self, peer: PeerId, tag: SealTag) {
-        self.state = State::Sealed { peer, tag };
+    pub fn on_ready(&mut self, peer: PeerId, tag: SealTag, ctx: &Ctx<'_>) {
+        let since = ctx.now.mono;
+        self.state = State::Sealed { peer, tag, since };
         self.redo = None;
     }
 
@@ -107,6 +117,16 @@ impl Member {
     pub fn on_broken(&mut self, ctx: &mut Ctx<'_>) {
         self.redo = Some(ctx.now.mono.max(self.begun + ASK_EVERY));
         self.on_time(ctx);
+    }
+
+    /// The member uses keys that are replaced. When they have long been, it never learnt of the new
+    /// ones: the last word of the handshake was lost, and neither side would ever hear the other.
+    pub fn on_superseded(&mut self, ctx: &mut Ctx<'_>) {
+        if let State::Sealed { since, .. } = self.state
+            && ctx.now.mono.since(since) >= limits::SEAL_TIMEOUT
+        {
+            self.on_broken(ctx);
+        }
     }
 
     /// The member cannot read us. Unauthenticated, so the seal that stands stays in use.
@@ -247,7 +267,7 @@ mod tests {
     fn garbage_cannot_keep_us_shaking_hands() {
         let mut world = World::new();
         let mut m = member(&mut world, 1, 2);
-        m.on_ready(PeerId([9; 16]), SealTag([0; 8]));
+        m.on_ready(PeerId([9; 16]), SealTag([0; 8]), &world.ctx());
         effects(&mut world);
         for _ in 0..100 {
             m.on_broken(&mut world.ctx());
@@ -265,5 +285,23 @@ mod tests {
         m.on_time(&mut world.ctx());
         assert_eq!(effects(&mut world), ["begin"]);
         assert!(m.peer().is_none(), "what cannot be read is not trusted");
+    }
+
+    #[test]
+    fn a_member_that_never_learnt_of_the_new_keys_is_told() {
+        for (me, them, word) in [(1, 2, "begin"), (2, 1, "ask")] {
+            let mut world = World::new();
+            let mut m = member(&mut world, me, them);
+            m.on_ready(PeerId([9; 16]), SealTag([0; 8]), &world.ctx());
+            effects(&mut world);
+            m.on_superseded(&mut world.ctx());
+            assert!(
+                effects(&mut world).is_empty(),
+                "it may have been on its way"
+            );
+            world.now.mono = world.now.mono + limits::SEAL_TIMEOUT;
+            m.on_superseded(&mut world.ctx());
+            assert_eq!(effects(&mut world), [word]);
+        }
     }
 }

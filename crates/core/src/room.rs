@@ -229,6 +229,7 @@ impl Room {
         match news {
             SealNews::Send(bytes) => self.session.signal(ctx, them, bytes),
             SealNews::AskedAgain => member.on_asked_again(ctx),
+            SealNews::Superseded => member.on_superseded(ctx),
             SealNews::Broken => member.on_broken(ctx),
             SealNews::Ready(hello, tag) => self.on_ready(them, *hello, tag, known, ctx),
             SealNews::Body(body) => {

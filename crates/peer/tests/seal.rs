@@ -264,11 +264,11 @@ fn a_new_handshake_replaces_the_keys_without_a_pause() {
     let late = i.seal(&body(4)).unwrap();
     let n3 = i.read(m2).unwrap();
     // The initiator has switched; what the responder sent before is stale, not an error.
-    assert_eq!(i.read(in_flight).unwrap(), [SealNews::Stale]);
+    assert_eq!(i.read(in_flight).unwrap(), [SealNews::Superseded]);
     let first = i.seal(&body(5)).unwrap();
     assert_eq!(r.read(first.clone()), Err(SealError::UnknownTag));
     assert!(ready(&r.read(sent(&n3)).unwrap()).is_some());
-    assert_eq!(r.read(late).unwrap(), [SealNews::Stale]);
+    assert_eq!(r.read(late).unwrap(), [SealNews::Superseded]);
     assert_eq!(r.read(first).unwrap(), [SealNews::Body(body(5))]);
     // Counters began anew.
     let Ok(Envelope::Transport { counter, .. }) = Envelope::parse(r.seal(&body(6)).unwrap()) else {

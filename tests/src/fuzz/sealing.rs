@@ -47,9 +47,11 @@ fn only_send(news: Vec<SealNews>) -> Bytes {
     news.into_iter()
         .find_map(|n| match n {
             SealNews::Send(bytes) => Some(bytes),
-            SealNews::Ready { .. } | SealNews::Body(_) | SealNews::AskedAgain | SealNews::Stale => {
-                None
-            }
+            SealNews::Ready { .. }
+            | SealNews::Body(_)
+            | SealNews::AskedAgain
+            | SealNews::Stale
+            | SealNews::Superseded => None,
         })
         .expect("a handshake answers")
 }

@@ -116,7 +116,7 @@ impl Seal {
                 noise,
             } => {
                 if self.before == Some(tag) {
-                    return Ok(Vec::new());
+                    return Ok(vec![SealNews::Superseded]);
                 }
                 let keys = self.keys.as_mut().filter(|k| k.tag == tag).ok_or(())?;
                 if keys.read != counter {

@@ -96,7 +96,7 @@ impl Room {
         let Some(member) = self.members.get_mut(&sid) else {
             return;
         };
-        member.on_ready(peer, tag);
+        member.on_ready(peer, tag, ctx);
         let initiator = member.initiator();
         let name = clean_name(&hello.name, &fallback_name(&peer));
         let record = PeerRecord {

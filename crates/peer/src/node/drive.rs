@@ -471,6 +471,7 @@ fn seal(sealer: &mut Sealer, effect: SealEffect) -> Vec<CoreSealNews> {
                 }
                 SealNews::Body(body) => Some(CoreSealNews::Body(Box::new(body))),
                 SealNews::AskedAgain => Some(CoreSealNews::AskedAgain),
+                SealNews::Superseded => Some(CoreSealNews::Superseded),
                 SealNews::Stale => None,
             };
             news.into_iter().filter_map(core).collect()

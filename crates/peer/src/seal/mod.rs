@@ -77,6 +77,9 @@ pub enum SealNews {
     AskedAgain,
     /// Left over from a handshake that is not the current one; ignored.
     Stale,
+    /// Under the keys before the current ones, and ignored: it was on its way when they changed, or
+    /// the other side never learnt that they did. Unauthenticated, as [`SealNews::AskedAgain`].
+    Superseded,
 }
 
 /// The sealing between our session and one other, in one room.
@@ -242,7 +245,7 @@ impl Sealer {
         noise: &[u8],
     ) -> Result<Vec<SealNews>, SealError> {
         if self.before == Some(tag) {
-            return Ok(vec![SealNews::Stale]);
+            return Ok(vec![SealNews::Superseded]);
         }
         let keys = self
             .keys

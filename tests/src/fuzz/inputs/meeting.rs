@@ -201,6 +201,7 @@ pub(super) fn seal(w: &mut World, b: &mut Bytes<'_>) {
         1 => return ready(w, room, me, them, person, b.byte()),
         2 => SealNews::AskedAgain,
         3 => SealNews::Broken,
+        4 => SealNews::Superseded,
         n => {
             // A certificate of this person, or of another.
             let whose = fp(
