@@ -190,22 +190,12 @@ impl Kith {
     /// Waits for its end.
     pub fn wait_end(mut self) -> Ended {
         self.stdin = None;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
-                Ok(line) => self.seen.push(line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!(
-                        "kith {} does not end; said {:#?}",
-                        self.what,
-                        self.seen.last()
-                    )
-                }
-            }
+        if !self.ends_by(Instant::now() + PATIENCE) {
+            panic!(
+                "kith {} does not end; said {:#?}",
+                self.what,
+                self.seen.last()
+            );
         }
         let code = self.child.wait().expect("kith ends").code();
         let stderr = self.read_stderr();
