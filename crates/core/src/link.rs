@@ -44,6 +44,9 @@ pub const WORN: Duration = Duration::from_secs(5);
 pub const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// ICE restarts follow each other this far apart.
 pub const RESTART_EVERY: Duration = Duration::from_secs(8);
+/// One that is not answered is not repeated before this: offers in flight cannot be told apart by their
+/// answers, and over a path that was gone for ten seconds TCP brings one after eight.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(14);
 /// A restart that the other side asks for is heard no sooner than this after the last one.
 pub const RESTART_LEAST: Duration = Duration::from_secs(2);
 /// A link that did not recover by then is gone.

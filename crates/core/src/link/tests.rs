@@ -560,6 +560,33 @@ fn a_second_restart_waits_for_the_answer_to_the_first() {
 }
 
 #[test]
+fn an_answer_that_comes_late_is_not_spoilt_by_another_offer() {
+    let mut world = World::new();
+    let mut link = opened(&mut world, true);
+    link.handle(LinkNews::Ice(IceState::Disconnected), &mut world.ctx());
+    let offers = |world: &mut World| {
+        let offer = |e: &&String| *e == "offer true";
+        effects(world).iter().filter(offer).count()
+    };
+    pass(&mut link, 3_000, true, &mut world);
+    assert_eq!(offers(&mut world), 1);
+    // The other asked for one before it had ours; both were long on their way.
+    pass(&mut link, 8_000, true, &mut world);
+    let id = link.id();
+    link.on_sealed(SealedBody::Restart { link: id }, &mut world.ctx());
+    answer(&mut link, &mut world);
+    pass(&mut link, 1_000, true, &mut world);
+    assert_eq!(offers(&mut world), 0);
+    pass(
+        &mut link,
+        RESTART_EVERY.as_millis() as u64,
+        true,
+        &mut world,
+    );
+    assert_eq!(offers(&mut world), 1, "the answer did not help either");
+}
+
+#[test]
 fn an_answerer_takes_a_restart_in_place() {
     let mut world = World::new();
     let mut link = opened(&mut world, false);
