@@ -109,7 +109,10 @@ impl Lane {
                 Turn::At(at) => self.outgoing.begun + at,
                 Turn::Wait => Instant::now() + LOOK,
             };
-            let _ = timeout_at(until, dealt).await;
+            if timeout_at(until, dealt).await.is_err() {
+                // What is closed would say for good how much it holds.
+                self.channel.check_open().await?;
+            }
             watched = true;
         }
     }
