@@ -12,7 +12,7 @@
 //!
 //! which rests where frames stand in queues for just the target (as Wei et al., FAST TCP, 2006, with
 //! the rate in the place of its constant). As long as frames hardly stand anywhere it grows faster:
-//! by a gain that is halved whenever they do, and recovers while they do not.
+//! by a gain that is cut whenever they do, and recovers while they do not.
 //!
 //! A short queue must not overflow meanwhile: the SCTP library mends one lost packet a round trip.
 
@@ -28,8 +28,7 @@ const LEAST: f64 = 72_000.0;
 /// The end of a frame may be acknowledged with the beginning of the next only: every second packet
 /// is (RFC 9260 section 6.2). What a frame took is told without it.
 const TAIL: u64 = 2_400;
-/// Shortest and longest time that frames may stand in queues; in between, an eighth of the path. A
-/// queue of a quarter of what a path of 40 ms holds does not overflow then.
+/// Shortest and longest time that frames may stand in queues; in between, a seventh of the path.
 const TARGET: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 /// On a path as short as that, losses are mended soon, and delays of the processor look like queues.
 const SHORT: Duration = Duration::from_millis(3);
