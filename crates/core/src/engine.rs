@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_api::{ApiError, Change, Event, Me, Snapshot};
+use kith_api::{ApiError, Change, Event, Me, Snapshot, TransferSettings};
 use kith_protocol::ids::Digest;
 use kith_protocol::{Code, IdPk, PeerId, RoomId};
 use rand_chacha::ChaCha8Rng;
@@ -216,6 +216,7 @@ impl Engine {
             rooms: open().map(Room::view).collect(),
             people: open().flat_map(Room::people).collect(),
             offers: open().flat_map(Room::offers).collect(),
+            transfers: TransferSettings::default(),
         }
     }
 

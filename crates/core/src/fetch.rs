@@ -251,6 +251,9 @@ impl Fetches {
             | PeerMessage::Cancel { .. }
             | PeerMessage::Verified { .. }
             | PeerMessage::OfferDone { .. }
+            | PeerMessage::Pause { .. }
+            | PeerMessage::Resume { .. }
+            | PeerMessage::Pace { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }

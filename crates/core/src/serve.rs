@@ -262,6 +262,9 @@ impl Serves {
             | PeerMessage::Entries { .. }
             | PeerMessage::Gone { .. }
             | PeerMessage::EntryDone { .. }
+            | PeerMessage::Pause { .. }
+            | PeerMessage::Resume { .. }
+            | PeerMessage::Pace { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kith_api::{FetchPhase, OfferView};
+use kith_api::{FetchPhase, OfferView, Paused};
 use kith_protocol::{OfferId, PeerId};
 
 use super::{Fetch, Fetches, State};
@@ -43,6 +43,10 @@ impl Fetches {
             total: f.total,
             phase,
             done: f.done_bytes(),
+            paused: Paused::default(),
+            queued: None,
+            cap: None,
+            missing: None,
             dir: match &f.state {
                 State::Reading { dir } => Some(dir.clone()),
                 State::Seen

@@ -144,7 +144,11 @@ impl Room {
                 self.apply_serves(out, ctx);
             }
             PeerMessage::Bye {} => self.drop_link(peer, None, ctx),
-            PeerMessage::Confirm { .. } | PeerMessage::Unknown => {}
+            PeerMessage::Pause { .. }
+            | PeerMessage::Resume { .. }
+            | PeerMessage::Pace { .. }
+            | PeerMessage::Confirm { .. }
+            | PeerMessage::Unknown => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Our offers as front ends see them.
 
-use kith_api::{FetchPhase, OfferAction, OfferView, ReceiverView, ServePhase, Traffic};
+use kith_api::{FetchPhase, OfferAction, OfferView, Paused, ReceiverView, ServePhase, Traffic};
 use kith_protocol::{OfferId, PeerId};
 
 use super::{Serves, State};
@@ -40,7 +40,10 @@ impl Serves {
                 name: name_of(*peer),
                 phase,
                 done,
+                paused: Paused::default(),
+                cap: None,
                 why,
+                can: Vec::new(),
             }
         });
         Some(OfferView {
@@ -60,6 +63,10 @@ impl Serves {
                 FetchPhase::Seen
             },
             done: 0,
+            paused: Paused::default(),
+            queued: None,
+            cap: None,
+            missing: None,
             dir: None,
             path: None,
             why: None,

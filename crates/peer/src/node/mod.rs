@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 
 use kith_api::{
     Accept, ApiError, CreateRoom, Created, Cursor, Empty, Handler, History, HistoryPage, JoinRoom,
-    Joined, Me, MessageView, OfferFiles, OfferRef, Offered, Rename, RoomRef, SendText, Sent,
-    Snapshot, Withdraw,
+    Joined, Limit, Me, MessageView, OfferFiles, OfferRef, Offered, Rename, Reorder, RoomRef,
+    SendText, Sent, Snapshot, TransferRef, TransferSettings, Withdraw,
 };
 use kith_core::input::{Command, Input, NewOffer, Reply};
 use kith_core::record::{ChatRecord, FetchKey};
@@ -389,6 +389,26 @@ impl Handler for Node {
         self.command(Command::Withdraw(request.room, request.offer))
             .await?;
         Ok(Empty {})
+    }
+
+    async fn pause(&self, _: TransferRef) -> Result<Empty, ApiError> {
+        Err(ApiError::new(Code::NotNow))
+    }
+
+    async fn resume(&self, _: TransferRef) -> Result<Empty, ApiError> {
+        Err(ApiError::new(Code::NotNow))
+    }
+
+    async fn reorder(&self, _: Reorder) -> Result<Empty, ApiError> {
+        Err(ApiError::new(Code::NotNow))
+    }
+
+    async fn limit(&self, _: Limit) -> Result<Empty, ApiError> {
+        Err(ApiError::new(Code::NotNow))
+    }
+
+    async fn set_transfers(&self, _: TransferSettings) -> Result<TransferSettings, ApiError> {
+        Err(ApiError::new(Code::NotNow))
     }
 
     async fn history(&self, request: HistoryPage) -> Result<History, ApiError> {
