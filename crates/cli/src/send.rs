@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kith_api::{
-    Change, CreateRoom, FetchPhase, Handler as _, JoinRoom, OfferFiles, OfferView, ReceiverView,
-    ServePhase, Traffic,
+    Change, CreateRoom, FetchPhase, Handler as _, JoinRoom, Limit, OfferFiles, OfferView,
+    ReceiverView, ServePhase, Traffic,
 };
 use kith_peer::node::Node;
 use kith_protocol::invite::ServerAddr;
@@ -39,7 +39,7 @@ pub async fn run(
     let node = global.start(stop).await?;
     let mut sending = Sending::new(options.receivers);
     let result = stop
-        .or(sending.work(&node, place, paths, options.note, out))
+        .or(sending.work(&node, place, paths, (options.note, options.limit), out))
         .await;
     node.shutdown().await;
     let (summary, closing) = (sending.summary(), sending.closing());
@@ -109,7 +109,7 @@ impl Sending {
         node: &Node,
         place: Place,
         paths: Vec<String>,
-        note: Option<String>,
+        (note, limit): (Option<String>, Option<u64>),
         out: &mut Out,
     ) -> Result<(), Failure> {
         let changes = node.subscribe();
@@ -123,6 +123,16 @@ impl Sending {
                 note,
             })
             .await?;
+        if limit.is_some() {
+            let (from, offer) = (node.me().peer, offered.offer);
+            let limit = Limit {
+                room,
+                from,
+                offer,
+                bytes_per_s: limit,
+            };
+            node.limit(limit).await?;
+        }
         for message in &offered.skipped {
             out.note(&format!("Left out: {}", text::escaped(message)));
             let kind = "skipped";

@@ -68,7 +68,7 @@ pub enum Effect {
 }
 
 /// What shares a bound. Each serve may have one of its own beside: [`ServeEffect::Pace`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bound {
     /// Everything that is sent.
     Up,

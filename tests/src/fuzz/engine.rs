@@ -12,7 +12,7 @@ use kith_core::{Config, Effect, Engine, Mono, Now};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::invite::ServerAddr;
 use kith_protocol::peer::PeerMessage;
-use kith_protocol::{IdPk, Invite, LinkId, OfferId, PeerId, RoomId, Sid, sdp};
+use kith_protocol::{IdPk, Invite, LinkId, OfferId, PeerId, RoomId, Sid, limits, sdp};
 
 use super::inputs::{self, Bytes};
 use super::{Target, kind};
@@ -109,6 +109,8 @@ impl World {
             id_pk: IdPk([1; 32]),
             name: "Ada".into(),
             fp: Digest([1; 32]),
+            keep: true,
+            transfers: Default::default(),
         };
         // Deriving keys costs more than everything else that a sequence does.
         static ROOMS: OnceLock<[(Invite, RoomId); 2]> = OnceLock::new();
@@ -243,10 +245,11 @@ impl World {
                 }
             }
             Effect::Fetch(key, run, effect) => {
-                if let FetchEffect::Prepare { .. } = effect {
+                if let FetchEffect::Prepare { .. } | FetchEffect::Probe { .. } = effect {
                     self.fetches.push((key, run));
                 }
             }
+            Effect::Bound(_, rate) => assert!(rate.is_none_or(|r| r >= limits::MIN_PACE)),
             Effect::Store(job, _) => self.jobs.push(job),
             Effect::LoadChat { job, max, .. } => {
                 assert!(max <= 1024, "a page of bounded size");

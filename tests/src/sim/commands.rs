@@ -111,6 +111,7 @@ impl World {
             name: source.name.clone(),
             note: None,
             entries: source.entries.clone(),
+            paths: vec![source.name.clone()],
         };
         // The driver knows the files of an offer before the core knows the offer.
         let pk = self.nodes[n].id_pk;

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use kith_core::Mono;
+use kith_core::pace::Bucket;
 use kith_protocol::ids::Digest;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
@@ -80,6 +82,11 @@ pub(crate) struct Serving {
     pub window: usize,
     pub scheduled: bool,
     pub ended: bool,
+    /// Nothing is to be sent.
+    pub held: bool,
+    /// What the receiver wants at most, and when the next may go by all bounds.
+    pub pace: Bucket,
+    pub ready_at: u64,
 }
 
 impl Serving {
@@ -112,6 +119,9 @@ impl Serving {
             window: WINDOW,
             scheduled: false,
             ended: false,
+            held: false,
+            pace: Bucket::new(None, Mono(0)),
+            ready_at: 0,
         }
     }
 

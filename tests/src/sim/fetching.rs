@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use kith_core::input::FetchNews;
+use kith_core::input::{FetchNews, Refusal};
 use kith_core::record::FetchRecord;
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
@@ -48,6 +48,12 @@ pub(crate) struct Fetching {
     pub syncing: Option<Vec<(u32, u64, RangeSet)>>,
     received: u64,
     received_durable: u64,
+}
+
+/// The disk does not take it.
+fn refused(code: Code) -> FetchNews {
+    let missing = None;
+    FetchNews::Refused(Refusal { code, missing })
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +102,7 @@ impl Fetching {
         if !self.prepared {
             if let Some(code) = disk.fault {
                 self.ended = true;
-                return vec![FetchNews::Failed(code)];
+                return vec![refused(code)];
             }
             let lost = self.lost(disk);
             for entry in &lost {
@@ -112,7 +118,7 @@ impl Fetching {
         if let Err(code) = result {
             self.checkpoint(now, disk);
             self.ended = true;
-            news.push(FetchNews::Failed(code));
+            news.push(refused(code));
             return news;
         }
         let soon = now + 1 + dice.below(disk.delay);
@@ -137,11 +143,11 @@ impl Fetching {
                     news.push(FetchNews::Durable { entry, ranges });
                 }
                 (Some(part), Some(code)) if part.serial == serial => {
-                    news.push(FetchNews::Failed(code));
+                    news.push(refused(code));
                 }
                 // Somebody else removed it.
                 (None, _) if self.open.contains_key(&entry) => {
-                    news.push(FetchNews::Failed(Code::DiskError));
+                    news.push(refused(Code::DiskGone));
                 }
                 // It was named or discarded meanwhile.
                 _ => {}
@@ -216,7 +222,7 @@ impl Fetching {
             return Err(code);
         }
         let part = disk.parts.get_mut(&(self.record.tag.clone(), entry));
-        part.ok_or(Code::DiskError)?
+        part.ok_or(Code::DiskGone)?
             .chunks
             .insert(piece.index, piece.token);
         open.have.insert(piece.index, piece.index + 1);
@@ -272,7 +278,7 @@ impl Fetching {
             return Ok(());
         }
         let at = (self.record.tag.clone(), entry);
-        let part = disk.parts.get(&at).ok_or(Code::DiskError)?;
+        let part = disk.parts.get(&at).ok_or(Code::DiskGone)?;
         let tokens: Vec<u64> = part.chunks.values().copied().collect();
         let whole = digest(&tokens);
         self.open.remove(&entry);
@@ -298,7 +304,7 @@ impl Fetching {
         let mut files = Vec::new();
         for entry in std::mem::take(&mut self.ready) {
             let part = disk.parts.remove(&(self.record.tag.clone(), entry));
-            let tokens = part.ok_or(Code::DiskError)?.chunks.into_values().collect();
+            let tokens = part.ok_or(Code::DiskGone)?.chunks.into_values().collect();
             let path = &self.record.entries[entry as usize].path;
             let name = disk.free_name(&self.record.dir, path);
             disk.files

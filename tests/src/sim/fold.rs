@@ -19,6 +19,14 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
+    /// Knows what holds for all transfers, as a snapshot at the start says it.
+    pub fn new(transfers: TransferSettings) -> Self {
+        Fold {
+            transfers,
+            ..Fold::default()
+        }
+    }
+
     /// Applies one event.
     pub fn apply(&mut self, event: Event) {
         assert_eq!(event.rev, self.rev + 1, "revisions rise by one");

@@ -1,10 +1,12 @@
 //! Workers of the world: they send and fetch.
 
 use kith_core::Input;
+use kith_core::Mono;
 use kith_core::effect::{FetchEffect, ServeEffect};
-use kith_core::input::{FetchNews, ServeKey, ServeNews};
+use kith_core::input::{FetchNews, Refusal, ServeKey, ServeNews};
 use kith_core::record::FetchKey;
 use kith_protocol::ids::Digest;
+use kith_protocol::limits::CHUNK;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId};
 
@@ -42,6 +44,17 @@ impl World {
                     s.want(entry, &ranges);
                 }
             }
+            ServeEffect::Hold(held) => {
+                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                    s.held = held;
+                }
+            }
+            ServeEffect::Pace(most) => {
+                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                    s.pace.set(most, Mono(self.now));
+                    s.ready_at = 0;
+                }
+            }
             ServeEffect::Stop => {
                 if p.serving.get(&key).is_some_and(|s| s.run == run) {
                     p.serving.remove(&key);
@@ -68,7 +81,7 @@ impl World {
             return;
         };
         if s.batch.is_some() {
-            if end.files.len() < LANE {
+            if end.files.len() < LANE && !s.held && s.ready_at <= self.now {
                 self.send_some(n, key);
             }
             return self.kick(n, key);
@@ -130,6 +143,12 @@ impl World {
         if !left.is_empty() {
             s.batch = Some((entry, left));
         }
+        assert!(!s.held, "{n} sends what is held back");
+        let ready_at = self.charge(n, key, now as u64 * CHUNK as u64);
+        let p = self.nodes[n].process.as_mut();
+        if let Some(s) = p.and_then(|p| p.serving.get_mut(&key)) {
+            s.ready_at = ready_at;
+        }
         if !pieces.is_empty() {
             self.noise += 1;
             let packet = Packet::Chunks {
@@ -151,13 +170,27 @@ impl World {
         let end = self.net.ends.get(&(s.link, n));
         let stuck =
             s.batch.is_some() && (s.window == 0 || end.is_some_and(|e| e.files.len() >= LANE));
-        if s.scheduled || s.ended || stuck {
+        let held = s.held && s.batch.is_some();
+        if s.scheduled || s.ended || stuck || held {
             return;
         }
         s.scheduled = true;
         let run = s.run;
+        let bounded = s.ready_at.saturating_sub(self.now);
         let delay = 1 + self.dice.below(self.pace + node.disk.delay / 4);
+        let delay = delay.max(bounded);
         self.put(delay, Event::To(n, life, What::ServeStep(key, run)));
+    }
+
+    /// Bounds are others now.
+    pub(super) fn kick_all(&mut self, n: usize) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        p.serving.values_mut().for_each(|s| s.ready_at = 0);
+        for key in p.serving.keys().copied().collect::<Vec<_>>() {
+            self.kick(n, key);
+        }
     }
 
     pub(super) fn kick_serves(&mut self, n: usize, link: LinkId) {
@@ -249,6 +282,18 @@ impl World {
                 if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
                     f.queue.push_back(Job::Expect(entry, hash));
                 }
+            }
+            FetchEffect::Probe { .. } => {
+                let code = node.disk.fault;
+                let missing = None;
+                let found = code.map_or(Ok(()), |code| Err(Refusal { code, missing }));
+                self.fetch_news(n, key, run, vec![FetchNews::Probed(found)], Lane::Probe(n));
+                return;
+            }
+            FetchEffect::Discard { record, .. } => {
+                disk::discard(&mut node.disk, &record.tag);
+                node.promises.remove(&key);
+                return;
             }
             FetchEffect::Stop { discard } => {
                 let stopped = p.fetching.get(&key).filter(|f| f.run == run);

@@ -55,6 +55,7 @@ pub(super) enum Lane {
     Connection(LinkId, usize),
     Fetch(usize, u32),
     Sync(usize, u32),
+    Probe(usize),
 }
 
 /// The world.

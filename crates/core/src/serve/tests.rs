@@ -1,3 +1,5 @@
+mod holds;
+
 use super::*;
 use crate::input::NewOffer;
 use crate::input::ServeNews;

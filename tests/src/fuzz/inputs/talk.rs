@@ -45,6 +45,7 @@ pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
         33 => LinkNews::Route(Route::Lan),
         34 => LinkNews::Broken(b.code()),
         35 => return long_offer(w, b, (room, peer, link)),
+        n @ 36..=38 => LinkNews::Message(Box::new(message(w, b, n - 12))),
         n => LinkNews::Message(Box::new(message(w, b, n % 24))),
     };
     w.give(Input::Link {
@@ -168,6 +169,15 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         },
         21 => PeerMessage::ChatAck { upto: b.number() },
         22 => return PeerMessage::Unknown,
+        24 => PeerMessage::Pause {
+            offer_id,
+            why: (b.byte() > 80).then(|| b.code()),
+        },
+        25 => PeerMessage::Resume { offer_id },
+        26 => PeerMessage::Pace {
+            offer_id,
+            bytes_per_s: (b.byte() > 80).then(|| b.number()),
+        },
         _ => confirm(w, LinkId([0; 8])),
     };
     // Only what the decoder lets through reaches the engine.

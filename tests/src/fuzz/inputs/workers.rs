@@ -1,6 +1,6 @@
 //! What disk and store answer.
 
-use kith_core::input::{FetchNews, Input, ServeNews};
+use kith_core::input::{FetchNews, Input, Refusal, ServeNews};
 use kith_core::record::ChatRecord;
 use kith_protocol::MsgId;
 use kith_protocol::ids::Digest;
@@ -49,7 +49,11 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
         return;
     };
     let entry = u32::from(b.byte() % 5);
-    let news = match b.byte() % 8 {
+    let refusal = |b: &mut Bytes<'_>| Refusal {
+        code: b.code(),
+        missing: (b.byte() > 128).then(|| b.number()),
+    };
+    let news = match b.byte() % 10 {
         0 => FetchNews::Prepared {
             roots: Vec::new(),
             lost: (0..b.byte() % 3).map(u32::from).collect(),
@@ -68,6 +72,9 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
         },
         5 => FetchNews::Finished(vec![(entry, b.text())]),
         6 => FetchNews::Mismatch { entry },
+        7 => FetchNews::Refused(refusal(b)),
+        8 if b.byte() > 128 => FetchNews::Probed(Err(refusal(b))),
+        8 => FetchNews::Probed(Ok(())),
         _ => FetchNews::Failed(b.code()),
     };
     w.give(Input::Fetch(key, run, news));
