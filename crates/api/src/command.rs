@@ -206,6 +206,23 @@ pub struct OfferFiles {
     #[serde(default)]
     #[cfg_attr(test, ts(optional = nullable))]
     pub note: Option<String>,
+    /// How several receivers are served; as their number suggests if absent.
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
+    pub strategy: Option<Strategy>,
+}
+
+/// How several receivers of one offer are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// One after the other, in the order in which they accept.
+    Sequential,
+    /// All at once, each everything.
+    Parallel,
+    /// All at once, each a part of it; they fetch the rest from each other.
+    Swarm,
 }
 
 impl Request for OfferFiles {

@@ -127,6 +127,7 @@ fn types() -> String {
         SendText,
         Sent,
         OfferFiles,
+        Strategy,
         Offered,
         OfferRef,
         Accept,

@@ -3,6 +3,7 @@
 use kith_protocol::{Code, MsgId, OfferId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
+use crate::command::Strategy;
 use crate::js;
 
 /// Everything but messages, which are paged by `history`.
@@ -280,6 +281,10 @@ pub struct OfferView {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
+    /// For our own: how receivers are served, once there is one; for others': a swarm, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
+    pub strategy: Option<Strategy>,
     /// For our own: how each receiver stands.
     pub receivers: Vec<ReceiverView>,
     /// Bytes counted by this process.
@@ -352,6 +357,8 @@ pub struct ReceiverView {
 pub enum ServePhase {
     /// Has not decided.
     Offered,
+    /// Accepted; others are served first.
+    Waiting,
     /// Data flows.
     Serving,
     /// Accepted, but the link is gone for now.
@@ -368,7 +375,7 @@ pub enum ServePhase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Traffic {
-    /// Payload bytes sent.
+    /// Payload bytes sent; of others' offers: to their other receivers.
     #[serde(serialize_with = "js::number")]
     pub sent: u64,
     /// Of those: sent before by this process.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
+use kith_api::Strategy;
 use kith_peer::node::{Node, NodeConfig, profile_home};
 
 use crate::exit::{Failure, TABLE};
@@ -194,9 +195,39 @@ pub struct Send {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub receivers: u32,
+    /// How several receivers are served
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = How::Auto)]
+    pub strategy: How,
     /// A word to go with the files
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+}
+
+/// How several receivers are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum How {
+    /// A swarm for three or more, else all at once
+    Auto,
+    /// One after the other
+    Sequential,
+    /// All at once
+    Parallel,
+    /// All at once, each a part; they fetch the rest from each other
+    Swarm,
+}
+
+impl How {
+    /// As the engine takes it. So many receivers are expected, though not all may be there when
+    /// the first one accepts.
+    pub fn of(self, receivers: u32) -> Option<Strategy> {
+        match self {
+            How::Auto if receivers >= 3 => Some(Strategy::Swarm),
+            How::Auto => None,
+            How::Sequential => Some(Strategy::Sequential),
+            How::Parallel => Some(Strategy::Parallel),
+            How::Swarm => Some(Strategy::Swarm),
+        }
+    }
 }
 
 /// Options of `kith receive`.

@@ -78,6 +78,7 @@ pub fn offer(name: &str, files: &[(&str, u64)]) -> OfferView {
         dir: None,
         path: None,
         why: None,
+        strategy: None,
         receivers: Vec::new(),
         traffic: Traffic::default(),
         can: Vec::new(),

@@ -12,7 +12,7 @@ use kith_protocol::room::{ClientMessage, IceServer};
 use kith_protocol::sealed::SealedBody;
 use kith_protocol::{LinkId, PeerId, RoomId, Sid};
 
-use crate::input::{Candidate, CommandResult, JobId, ReqId, ServeKey};
+use crate::input::{Candidate, CommandResult, HoldKey, JobId, ReqId, ServeKey};
 use crate::record::{FetchKey, FetchRecord, Put};
 
 /// One thing to do. Effects of one target are done in the order they come.
@@ -46,6 +46,8 @@ pub enum Effect {
     Serve(ServeKey, u32, ServeEffect),
     /// To the fetch worker number `run`.
     Fetch(FetchKey, u32, FetchEffect),
+    /// To the hold worker number `run`.
+    Hold(HoldKey, u32, HoldEffect),
     /// Make these durable, together or not at all; answered by `Stored` or `StoreFailed`.
     Store(JobId, Vec<Put>),
     /// Read our own log from `from` on, at most `max` entries; answered by `ChatLoaded`.
@@ -146,6 +148,9 @@ pub enum ServeEffect {
         done: RangeSet,
         /// Chunks the receiver has of others.
         have: BTreeMap<u32, RangeSet>,
+        /// Send the hashes of all chunks, and of the chunks only what is wanted. Those have no
+        /// window: what is wanted is bounded already.
+        pull: bool,
     },
     /// Send these (again), after what is under way.
     Want {
@@ -153,6 +158,31 @@ pub enum ServeEffect {
         entry: u32,
         /// Which chunks.
         ranges: RangeSet,
+    },
+    /// Stop now.
+    Stop,
+}
+
+/// To a hold worker: it serves what we fetch, or fetched, to another receiver of the offer.
+#[derive(Debug, Clone)]
+pub enum HoldEffect {
+    /// Get ready; nothing is sent before it is wanted.
+    Start {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+        /// The fetch.
+        record: Arc<FetchRecord>,
+    },
+    /// Send these, after what is under way.
+    Want {
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: RangeSet,
+        /// The entry's final name, relative to the fetch's folder, if it is complete.
+        name: Option<String>,
     },
     /// Stop now.
     Stop,
@@ -170,8 +200,23 @@ pub enum FetchEffect {
         /// Entries that are complete, with their final names.
         done: BTreeMap<u32, String>,
     },
-    /// Frames of `transfer` on `link` are for this worker from now on, and no others.
+    /// Frames of `transfer` on `link`, from who offers, are for this worker from now on, and of no
+    /// other transfer of theirs.
     Attach {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+    },
+    /// Chunks of `transfer` on `link`, from another holder, are for this worker too.
+    AddSource {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+    },
+    /// And no longer.
+    DropSource {
         /// The link.
         link: LinkId,
         /// Number the frames carry.

@@ -167,6 +167,11 @@ impl Engine {
                     room.on_fetch(key, run, news, &mut ctx);
                 }
             }
+            Input::Hold(key, run, news) => {
+                if let Some(room) = self.rooms.get_mut(&key.fetch.room) {
+                    room.on_hold(key, run, news, &mut ctx);
+                }
+            }
             Input::Stored(job) => {
                 if let Some(room) = self.rooms.values_mut().find(|r| r.owns(job)) {
                     room.on_stored(job, &mut ctx);

@@ -11,8 +11,11 @@
 //! disk has it: what a sender was told is durable is durable.
 
 mod decide;
+mod holding;
 mod manifest;
 mod records;
+mod sources;
+mod swarm;
 mod view;
 mod worker;
 
@@ -51,6 +54,10 @@ pub struct Fetches {
     fetches: BTreeMap<(PeerId, OfferId), Fetch>,
     saved: BTreeMap<(PeerId, OfferId), SavedFetch>,
     jobs: BTreeMap<JobId, (FetchKey, After)>,
+    /// Who is linked with us.
+    links: BTreeMap<PeerId, LinkId>,
+    /// Whom we serve what of others' offers.
+    holds: holding::Holds,
     transfers: u32,
     runs: u32,
 }
@@ -83,6 +90,8 @@ struct Fetch {
     done_size: u64,
     strikes: u32,
     mismatches: u32,
+    /// Other receivers, where they help each other.
+    swarm: Option<swarm::Swarm>,
     traffic: Traffic,
     /// When it was first seen here, milliseconds since 1970.
     at: u64,
@@ -160,6 +169,8 @@ impl Fetches {
             fetches: BTreeMap::new(),
             saved,
             jobs: BTreeMap::new(),
+            links: BTreeMap::new(),
+            holds: holding::Holds::default(),
             transfers: 0,
             runs: 0,
         }
@@ -239,6 +250,30 @@ impl Fetches {
                 f.state = State::Withdrawn(why);
                 vec![FetchOut::Changed(peer, offer_id)]
             }
+            PeerMessage::Swarm { offer_id, to } => self.on_swarm(peer, offer_id, to, ctx),
+            PeerMessage::Holds {
+                from,
+                offer_id,
+                hello,
+                whole,
+                parts,
+            } => {
+                let key = self.key(from, offer_id);
+                self.on_holds(peer, link, key, hello, (&whole, &parts), ctx)
+            }
+            PeerMessage::Pull {
+                from,
+                offer_id,
+                transfer,
+                entry,
+                ranges,
+            } => {
+                let key = self.key(from, offer_id);
+                self.on_pull(peer, link, key, transfer, (entry, ranges), ctx)
+            }
+            PeerMessage::LetGo { from, offer_id } => {
+                self.on_let_go(peer, self.key(from, offer_id), ctx)
+            }
             PeerMessage::Confirm { .. }
             | PeerMessage::ChatSync { .. }
             | PeerMessage::Chat { .. }
@@ -287,17 +322,24 @@ impl Fetches {
         for key in stalled {
             out.extend(self.attach(key, ctx));
         }
+        self.links.insert(peer, link);
+        out.extend(self.greet_all(peer));
         out
     }
 
     /// The link is gone.
-    pub fn on_closed(&mut self, peer: PeerId) -> Vec<FetchOut> {
-        let mut out = Vec::new();
+    pub fn on_closed(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        self.links.remove(&peer);
+        self.stop_holds(|key| key.peer == peer, ctx);
+        let mut out = self.peer_left(peer, ctx);
         for ((from, offer), f) in &mut self.fetches {
             if *from != peer {
                 continue;
             }
             f.link = None;
+            if let Some(swarm) = &mut f.swarm {
+                swarm.detached();
+            }
             if let State::Fetching { .. } = f.state {
                 f.state = State::Stalled;
             }
@@ -308,8 +350,11 @@ impl Fetches {
 
     /// Ends all workers; what is fetched stays.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
+        self.links.clear();
+        self.stop_holds(|_| true, ctx);
         for ((from, offer), f) in &mut self.fetches {
             f.link = None;
+            f.swarm = None;
             if let State::Accepted | State::Fetching { .. } | State::Stalled = f.state {
                 let key = FetchKey {
                     room: self.room,
@@ -341,6 +386,9 @@ impl Fetches {
         self.transfers = self.transfers.wrapping_add(1);
         let transfer = self.transfers;
         f.state = State::Fetching { transfer };
+        if let Some(swarm) = &mut f.swarm {
+            swarm.detached();
+        }
         ctx.out(Effect::Fetch(
             key,
             f.run,
@@ -409,6 +457,7 @@ impl Fetch {
             done_size: 0,
             strikes: 0,
             mismatches: 0,
+            swarm: None,
             traffic: Traffic::default(),
             at: 0,
         }
@@ -456,6 +505,9 @@ impl Fetch {
 
     fn complete(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
         self.state = State::Done;
+        if let Some(swarm) = &mut self.swarm {
+            swarm.sources.clear();
+        }
         ctx.out(Effect::Fetch(
             key,
             self.run,

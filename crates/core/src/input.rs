@@ -1,6 +1,6 @@
 //! What happens to the engine.
 
-use kith_api::ApiError;
+use kith_api::{ApiError, Strategy};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
@@ -48,6 +48,8 @@ pub enum Input {
     Serve(ServeKey, u32, ServeNews),
     /// From a fetch worker.
     Fetch(FetchKey, u32, FetchNews),
+    /// From a hold worker.
+    Hold(HoldKey, u32, HoldNews),
     /// A store job is durable.
     Stored(JobId),
     /// A store job failed; nothing of it was stored.
@@ -96,6 +98,8 @@ pub struct NewOffer {
     pub note: Option<String>,
     /// The manifest. The disk layer finds the real files by the offer's id.
     pub entries: Vec<Entry>,
+    /// How several receivers are served; as their number suggests if `None`.
+    pub strategy: Option<Strategy>,
 }
 
 /// A successful reply.
@@ -209,6 +213,24 @@ pub struct ServeKey {
     pub offer: OfferId,
 }
 
+/// Which hold: what we have of somebody's offer, for another receiver of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldKey {
+    /// Our fetch.
+    pub fetch: FetchKey,
+    /// The other receiver.
+    pub peer: PeerId,
+}
+
+/// From a hold worker.
+#[derive(Debug, Clone)]
+pub enum HoldNews {
+    /// Payload that was handed to the lane, in bytes.
+    Sent(u64),
+    /// What was wanted is not where it was, or cannot be read; the worker ended.
+    Failed,
+}
+
 /// From a serve worker.
 #[derive(Debug, Clone)]
 pub enum ServeNews {
@@ -254,7 +276,25 @@ pub enum FetchNews {
         /// Of those: in chunks that were durable already.
         durable: u64,
     },
-    /// A chunk whose checksum does not match its payload.
+    /// Hashes came: chunks of the entry before `end` can be checked, whoever sends them.
+    Hashed {
+        /// Which entry.
+        entry: u32,
+        /// One past the last such chunk.
+        end: u64,
+    },
+    /// A chunk from another holder that is not what was offered, or was not asked for.
+    Refused {
+        /// The holder's link.
+        link: LinkId,
+        /// The number of its transfer.
+        transfer: u32,
+        /// Which entry.
+        entry: u32,
+        /// Which chunk.
+        index: u64,
+    },
+    /// A chunk from who offers that does not match its checksum.
     Corrupt {
         /// Which entry.
         entry: u32,

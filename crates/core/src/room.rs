@@ -23,7 +23,8 @@ use crate::chat::Chat;
 use crate::engine::Ctx;
 use crate::fetch::Fetches;
 use crate::input::{
-    FetchNews, JobId, LinkNews, NewOffer, ReqId, SealNews, ServeKey, ServeNews, SessionNews,
+    FetchNews, HoldKey, HoldNews, JobId, LinkNews, NewOffer, ReqId, SealNews, ServeKey, ServeNews,
+    SessionNews,
 };
 use crate::link::Link;
 use crate::member::Member;
@@ -270,6 +271,12 @@ impl Room {
         self.apply_fetches(out, ctx);
     }
 
+    /// News of a hold worker.
+    pub fn on_hold(&mut self, key: HoldKey, run: u32, news: HoldNews, ctx: &mut Ctx<'_>) {
+        let out = self.fetches.on_hold(key, run, news, ctx);
+        self.apply_fetches(out, ctx);
+    }
+
     /// Whether a store job is one of this room's.
     pub fn owns(&self, job: JobId) -> bool {
         self.chat.owns(job) || self.fetches.owns(job)
@@ -327,6 +334,8 @@ impl Room {
         self.after_session(before, out, ctx);
         let out = self.chat.on_time(ctx);
         self.apply_chat(out, ctx);
+        let out = self.fetches.on_time(ctx);
+        self.apply_fetches(out, ctx);
         self.members.values_mut().for_each(|m| m.on_time(ctx));
         self.seat_waiting(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
@@ -359,7 +368,7 @@ impl Room {
         });
         members
             .chain(people)
-            .chain([self.chat.deadline()])
+            .chain([self.chat.deadline(), self.fetches.deadline()])
             .fold(self.session.deadline(), Deadline::earliest)
     }
 

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
-use crate::ids::{Digest, MsgId, OfferId, SealTag};
+use crate::ids::{Digest, MsgId, OfferId, PeerId, SealTag};
 use crate::limits;
 use crate::ranges::RangeSet;
 
@@ -142,6 +142,52 @@ pub enum PeerMessage {
     },
     /// The receiver has everything of the offer.
     OfferDone {
+        /// The offer.
+        offer_id: OfferId,
+    },
+    /// From who offers, once a receiver is served: receivers fetch from each other too, and hashes of
+    /// chunks come on `files`.
+    Swarm {
+        /// The offer.
+        offer_id: OfferId,
+        /// To whom it was offered; empty: to the room. At most [`limits::MAX_NAMED`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        to: Vec<PeerId>,
+    },
+    /// Between receivers: what the sender of this has of another's offer, on disk and verified. It
+    /// adds to what was said before over the link.
+    Holds {
+        /// Whose offer it is.
+        from: PeerId,
+        /// The offer.
+        offer_id: OfferId,
+        /// The sender of this begins, and wants to hear what the other holds.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hello: bool,
+        /// Entries that it has whole.
+        #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
+        whole: RangeSet,
+        /// Chunks of others, of at most [`limits::MAX_RANGES`] ranges in all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<(u32, RangeSet)>,
+    },
+    /// Between receivers: asks for chunks that the other holds.
+    Pull {
+        /// Whose offer it is.
+        from: PeerId,
+        /// The offer.
+        offer_id: OfferId,
+        /// Number that their frames carry; chosen by who asks, unique on the link.
+        transfer: u32,
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: RangeSet,
+    },
+    /// Between receivers: the sender of this holds nothing of it any more, or does not serve it.
+    LetGo {
+        /// Whose offer it is.
+        from: PeerId,
         /// The offer.
         offer_id: OfferId,
     },
@@ -282,6 +328,14 @@ impl PeerMessage {
                     bound(e.mtime_ns < 1_000_000_000, "mtime_ns")
                 })
             }
+            PeerMessage::Swarm { to, .. } => bound(to.len() <= limits::MAX_NAMED, "to"),
+            PeerMessage::Holds { parts, .. } => {
+                let ranges: usize = parts.iter().map(|(_, r)| r.ranges().len()).sum();
+                bound(
+                    ranges <= limits::MAX_RANGES && parts.len() <= limits::MAX_RANGES,
+                    "parts",
+                )
+            }
             PeerMessage::Confirm { .. }
             | PeerMessage::ChatSync { .. }
             | PeerMessage::ChatAck { .. }
@@ -295,6 +349,8 @@ impl PeerMessage {
             | PeerMessage::EntryDone { .. }
             | PeerMessage::Verified { .. }
             | PeerMessage::OfferDone { .. }
+            | PeerMessage::Pull { .. }
+            | PeerMessage::LetGo { .. }
             | PeerMessage::Bye {}
             | PeerMessage::Unknown => Ok(()),
         }

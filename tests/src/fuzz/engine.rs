@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use kith_api::{Change, Event, OfferView, PersonView, RoomView};
-use kith_core::effect::{FetchEffect, LinkEffect, ServeEffect, SessionEffect};
-use kith_core::input::{Command, Input, JobId, LinkNews, ReqId, ServeKey};
+use kith_core::effect::{FetchEffect, HoldEffect, LinkEffect, ServeEffect, SessionEffect};
+use kith_core::input::{Command, HoldKey, Input, JobId, LinkNews, ReqId, ServeKey};
 use kith_core::record::{FetchKey, Saved};
 use kith_core::{Config, Effect, Engine, Mono, Now};
 use kith_protocol::ids::{Digest, SealTag};
@@ -63,6 +63,7 @@ pub(super) struct World {
     pub(super) offers: Vec<(PeerId, OfferId)>,
     pub(super) serves: Vec<(ServeKey, u32)>,
     pub(super) fetches: Vec<(FetchKey, u32)>,
+    pub(super) holds: Vec<(HoldKey, u32)>,
     pub(super) jobs: Vec<JobId>,
     pub(super) loads: Vec<JobId>,
     pub(super) tags: BTreeMap<LinkId, (SealTag, Digest)>,
@@ -131,6 +132,7 @@ impl World {
             offers: Vec::new(),
             serves: Vec::new(),
             fetches: Vec::new(),
+            holds: Vec::new(),
             jobs: Vec::new(),
             loads: Vec::new(),
             tags: BTreeMap::new(),
@@ -245,6 +247,11 @@ impl World {
             Effect::Fetch(key, run, effect) => {
                 if let FetchEffect::Prepare { .. } = effect {
                     self.fetches.push((key, run));
+                }
+            }
+            Effect::Hold(key, run, effect) => {
+                if let HoldEffect::Start { .. } = effect {
+                    self.holds.push((key, run));
                 }
             }
             Effect::Store(job, _) => self.jobs.push(job),

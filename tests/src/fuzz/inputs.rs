@@ -142,6 +142,11 @@ pub(super) fn step(w: &mut World, b: &mut Bytes<'_>) {
                 name: b.text(),
                 note: (b.byte() > 128).then(|| b.text()),
                 entries: entries(b),
+                strategy: match b.byte() % 4 {
+                    0 => Some(kith_api::Strategy::Sequential),
+                    1 => Some(kith_api::Strategy::Swarm),
+                    _ => None,
+                },
             };
             w.command(Command::Offer(new));
         }
@@ -197,6 +202,7 @@ pub(super) fn step(w: &mut World, b: &mut Bytes<'_>) {
             w.give(Input::StoreFailed(job, code));
         }
         19 => loaded(w, b),
+        20 if b.byte() > 192 => workers::hold(w, b),
         20 => serve(w, b),
         21..=25 => link(w, b),
         26 | 27 => fetch(w, b),

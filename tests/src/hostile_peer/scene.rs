@@ -163,6 +163,7 @@ impl Scene {
             to: vec![ada.id()],
             paths: vec![file.to_str().unwrap().into()],
             note: None,
+            strategy: None,
         };
         let offer = bob.node.offer(offer).await.unwrap().offer;
         let of_bob = |o: &OfferView| (o.from, o.offer) == (bob.id(), offer);

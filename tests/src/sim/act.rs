@@ -158,6 +158,7 @@ impl World {
             name: name.into(),
             note: None,
             entries: vec![],
+            strategy: None,
         };
         match what % 8 {
             0 => Command::Leave(nowhere),

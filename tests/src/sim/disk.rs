@@ -65,6 +65,8 @@ impl Disk {
 pub(crate) enum Step {
     Send(u32, RangeSet),
     Read(u32),
+    /// What the chunks of an entry must be.
+    Hashes(u32),
 }
 
 /// A serve worker.
@@ -78,6 +80,8 @@ pub(crate) struct Serving {
     /// Chunks that are reported as sent and wait for the window or the lane.
     pub batch: Option<(u32, VecDeque<u64>)>,
     pub window: usize,
+    /// Only what is wanted, without a window.
+    pub pull: bool,
     pub scheduled: bool,
     pub ended: bool,
 }
@@ -89,10 +93,16 @@ impl Serving {
         entries: &[Entry],
         done: &RangeSet,
         have: &BTreeMap<u32, RangeSet>,
+        pull: bool,
     ) -> Self {
         let mut steps = VecDeque::new();
         for (n, entry) in (0u32..).zip(entries) {
             if entry.dir || done.contains(n.into()) {
+                continue;
+            }
+            if pull {
+                steps.push_back(Step::Hashes(n));
+                steps.push_back(Step::Read(n));
                 continue;
             }
             let mut missing = RangeSet::full(frame::chunks(entry.size));
@@ -110,6 +120,7 @@ impl Serving {
             wants: VecDeque::new(),
             batch: None,
             window: WINDOW,
+            pull,
             scheduled: false,
             ended: false,
         }

@@ -32,6 +32,7 @@ impl World {
             } => self.link_effect(n, room, peer, link, effect),
             Effect::Serve(key, run, effect) => self.serve_effect(n, key, run, effect),
             Effect::Fetch(key, run, effect) => self.fetch_effect(n, key, run, effect),
+            Effect::Hold(key, run, effect) => self.hold_effect(n, key, run, effect),
             Effect::Store(job, puts) => {
                 self.noise += 1;
                 let node = &mut self.nodes[n];

@@ -1,6 +1,6 @@
 //! The worker that writes what others send, step by step as the real one does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use kith_core::input::FetchNews;
@@ -22,7 +22,9 @@ const FINISH_TOGETHER: usize = 64;
 /// What a fetch worker is told.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Piece(u32, Piece),
+    /// Of which entry, and from which holder's transfer unless it is who offers.
+    Piece(u32, Piece, Option<(LinkId, u32)>),
+    Hashes(u32, Vec<u64>),
     Expect(u32, Digest),
 }
 
@@ -32,6 +34,7 @@ pub(crate) struct Fetching {
     pub run: u32,
     pub record: Arc<FetchRecord>,
     pub attached: Option<(LinkId, u32)>,
+    pub sources: BTreeSet<(LinkId, u32)>,
     pub queue: VecDeque<Job>,
     /// Its next step is planned for then.
     pub planned: Option<u64>,
@@ -41,6 +44,8 @@ pub(crate) struct Fetching {
     done: BTreeMap<u32, String>,
     open: BTreeMap<u32, Open>,
     expected: BTreeMap<u32, Digest>,
+    /// What the chunks of entries must be.
+    known: BTreeMap<u32, Vec<u64>>,
     ready: Vec<u32>,
     unsynced: u64,
     checkpoint_at: u64,
@@ -68,6 +73,7 @@ impl Fetching {
             run,
             record,
             attached: None,
+            sources: BTreeSet::new(),
             queue: VecDeque::new(),
             planned: None,
             ended: false,
@@ -76,6 +82,7 @@ impl Fetching {
             done,
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
+            known: BTreeMap::new(),
             ready: Vec::new(),
             unsynced: 0,
             checkpoint_at: 0,
@@ -158,7 +165,15 @@ impl Fetching {
     ) -> Result<(), Code> {
         for _ in 0..BATCH * 4 {
             match self.queue.pop_front() {
-                Some(Job::Piece(entry, piece)) => self.take(entry, piece, now, disk, news)?,
+                Some(Job::Piece(entry, piece, source)) => {
+                    self.take(entry, (piece, source), now, disk, news)?;
+                }
+                Some(Job::Hashes(entry, tokens)) if !self.done.contains_key(&entry) => {
+                    let end = tokens.len() as u64;
+                    self.known.insert(entry, tokens);
+                    news.push(FetchNews::Hashed { entry, end });
+                }
+                Some(Job::Hashes(..)) => {}
                 Some(Job::Expect(entry, hash)) => {
                     let known = self.record.entries.get(entry as usize);
                     if known.is_some_and(|e| !e.dir) && !self.done.contains_key(&entry) {
@@ -183,7 +198,7 @@ impl Fetching {
     fn take(
         &mut self,
         entry: u32,
-        piece: Piece,
+        (piece, source): (Piece, Option<(LinkId, u32)>),
         now: u64,
         disk: &mut Disk,
         news: &mut Vec<FetchNews>,
@@ -207,10 +222,24 @@ impl Fetching {
             }
             return Ok(());
         }
-        if !piece.intact {
-            let index = piece.index;
-            news.push(FetchNews::Corrupt { entry, index });
-            return Ok(());
+        let index = piece.index;
+        let known = self.known.get(&entry).map(|k| k[index as usize]);
+        let as_told = piece.intact && known == Some(piece.token);
+        match source {
+            Some((link, transfer)) if !as_told => {
+                news.push(FetchNews::Refused {
+                    link,
+                    transfer,
+                    entry,
+                    index,
+                });
+                return Ok(());
+            }
+            None if !as_told && (!piece.intact || known.is_some()) => {
+                news.push(FetchNews::Corrupt { entry, index });
+                return Ok(());
+            }
+            Some(_) | None => {}
         }
         if let Some(code) = disk.fault {
             return Err(code);

@@ -9,7 +9,7 @@
 //! | `act`, `commands` | those actions, done |
 //! | `world`, `effects` | the clock, the queue and what must hold after each input |
 //! | `server`, `links`, `net`, `seal` | the network: the hub's connections, ICE, data channels |
-//! | `disk`, `fetching`, `workers`, `store` | serving, fetching and storing, modelled on `peer` |
+//! | `disk`, `fetching`, `holding`, `workers`, `store` | serving, fetching and storing, modelled on `peer` |
 //! | `truth` | what must be true of disks and stores |
 //! | `settle` | healing, and what must be true afterwards |
 //! | `shrink` | a failing plan made small |
@@ -22,6 +22,7 @@ mod effects;
 mod failure;
 mod fetching;
 mod fold;
+mod holding;
 mod links;
 mod net;
 mod node;

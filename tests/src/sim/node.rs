@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use kith_core::input::{CommandResult, ReqId, ServeKey};
+use kith_core::input::{CommandResult, HoldKey, ReqId, ServeKey};
 use kith_core::record::FetchKey;
 use kith_core::{Config, Engine, Input};
 use kith_protocol::ids::{Digest, Signature};
@@ -13,6 +13,7 @@ use kith_protocol::{Code, IdPk, LinkId, OfferId, PeerId, RoomId, Sid, derive};
 use super::disk::{Disk, Serving};
 use super::fetching::Fetching;
 use super::fold::Fold;
+use super::holding::Holding;
 use super::seal::Seal;
 use super::store::Store;
 use super::world::What;
@@ -49,6 +50,7 @@ pub(crate) struct Source {
     pub entries: Vec<Entry>,
     pub tokens: Vec<Vec<u64>>,
     pub only: Option<PeerId>,
+    pub strategy: Option<kith_api::Strategy>,
 }
 
 /// Chunks of one fetch that were acknowledged, by entry.
@@ -69,6 +71,7 @@ pub(crate) struct Process {
     pub seals: BTreeMap<(RoomId, Sid, Sid), Seal>,
     pub serving: BTreeMap<ServeKey, Serving>,
     pub fetching: BTreeMap<FetchKey, Fetching>,
+    pub holding: BTreeMap<HoldKey, Holding>,
     /// Transfers that were attached: which fetch, and what was promised before.
     pub transfers: BTreeMap<(LinkId, u32), (FetchKey, Promise)>,
     /// Offers of this process.
@@ -123,6 +126,7 @@ impl Node {
             seals: BTreeMap::new(),
             serving: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            holding: BTreeMap::new(),
             transfers: BTreeMap::new(),
             offered: BTreeSet::new(),
             sent: BTreeSet::new(),

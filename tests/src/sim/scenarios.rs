@@ -11,6 +11,8 @@ use kith_protocol::{Code, OfferId};
 
 use super::world::World;
 
+mod swarm;
+
 const CHUNK: u64 = 65_536;
 
 impl World {

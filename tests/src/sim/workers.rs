@@ -28,13 +28,14 @@ impl World {
                 entries,
                 done,
                 have,
+                pull,
             } => {
                 if !p.offered.contains(&key.offer) {
                     let news = ServeNews::Failed(Code::SourceGone);
                     p.local.push_back(Input::Serve(key, run, news));
                     return;
                 }
-                let serving = Serving::new((run, link, transfer), &entries, &done, &have);
+                let serving = Serving::new((run, link, transfer), &entries, &done, &have, pull);
                 p.serving.insert(key, serving);
             }
             ServeEffect::Want { entry, ranges } => {
@@ -86,6 +87,18 @@ impl World {
                 s.batch = Some((entry, all));
                 ServeNews::Sent { entry, ranges }
             }
+            Step::Hashes(entry) => {
+                let (transfer, link) = (s.transfer, s.link);
+                let tokens = node.sources[&key.offer].tokens[entry as usize].clone();
+                self.noise += 1;
+                let packet = Packet::Hashes {
+                    transfer,
+                    entry,
+                    tokens,
+                };
+                self.push(n, link, packet);
+                return self.kick(n, key);
+            }
             Step::Read(entry) => {
                 let mut hash = digest(&node.sources[&key.offer].tokens[entry as usize]);
                 if self.lie_hashes > 0 {
@@ -108,8 +121,12 @@ impl World {
             return;
         };
         let (link, transfer, entry) = (s.link, s.transfer, entry);
-        let now = left.len().min(s.window);
-        s.window -= now;
+        let now = if s.pull {
+            left.len()
+        } else {
+            left.len().min(s.window)
+        };
+        s.window -= now.min(s.window);
         let source = &node.sources[&key.offer].tokens[entry as usize];
         let mut pieces = Vec::with_capacity(now);
         for index in left.drain(..now) {
@@ -149,8 +166,8 @@ impl World {
             return;
         };
         let end = self.net.ends.get(&(s.link, n));
-        let stuck =
-            s.batch.is_some() && (s.window == 0 || end.is_some_and(|e| e.files.len() >= LANE));
+        let stuck = s.batch.is_some()
+            && (s.window == 0 && !s.pull || end.is_some_and(|e| e.files.len() >= LANE));
         if s.scheduled || s.ended || stuck {
             return;
         }
@@ -205,18 +222,42 @@ impl World {
                 "{n}: sent again though durable: {entry} {again:?}"
             );
         }
+        let at = (link, transfer);
         let mut all = p.fetching.iter_mut();
-        let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) else {
+        let takes = |f: &Fetching| f.attached == Some(at) || f.sources.contains(&at);
+        let Some((key, f)) = all.find(|(_, f)| takes(f)) else {
             return;
         };
+        let source = (f.attached != Some(at)).then_some(at);
         let (key, run) = (*key, f.run);
-        f.queue.extend(pieces.iter().map(|p| Job::Piece(entry, *p)));
+        f.queue
+            .extend(pieces.iter().map(|p| Job::Piece(entry, *p, source)));
         let waiting = f.queue.len();
         assert!(
-            waiting <= 3 * WINDOW + f.record.entries.len(),
+            waiting <= 5 * WINDOW + 2 * f.record.entries.len(),
             "{n}: {waiting} chunks wait for the disk"
         );
         self.plan_fetch(n, key, run);
+    }
+
+    /// Hashes have come.
+    pub(super) fn hashes(
+        &mut self,
+        n: usize,
+        link: LinkId,
+        transfer: u32,
+        entry: u32,
+        tokens: Vec<u64>,
+    ) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        let mut all = p.fetching.iter_mut();
+        if let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) {
+            f.queue.push_back(Job::Hashes(entry, tokens));
+            let (key, run) = (*key, f.run);
+            self.plan_fetch(n, key, run);
+        }
     }
 
     pub(super) fn fetch_effect(&mut self, n: usize, key: FetchKey, run: u32, effect: FetchEffect) {
@@ -243,6 +284,16 @@ impl World {
                 if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
                     f.attached = Some((link, transfer));
                     p.transfers.insert((link, transfer), (key, promise));
+                }
+            }
+            FetchEffect::AddSource { link, transfer } => {
+                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                    f.sources.insert((link, transfer));
+                }
+            }
+            FetchEffect::DropSource { link, transfer } => {
+                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                    f.sources.remove(&(link, transfer));
                 }
             }
             FetchEffect::Expect { entry, hash } => {

@@ -258,6 +258,7 @@ fn offer(room: RoomId, from: PeerId, phase: FetchPhase, done: u64) -> OfferView 
         dir: None,
         path: None,
         why: None,
+        strategy: None,
         receivers: Vec::new(),
         traffic: Traffic::default(),
         can: vec![OfferAction::Accept, OfferAction::Decline],

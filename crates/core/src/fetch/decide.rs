@@ -84,6 +84,7 @@ impl Fetches {
         f.state = State::Accepted;
         f.strikes = 0;
         f.mismatches = 0;
+        f.swarm = None;
         let (ranges, done) = (f.durable.clone(), f.done.clone());
         let effect = FetchEffect::Prepare {
             record,
@@ -120,6 +121,7 @@ impl Fetches {
                 why: Code::Declined,
             }
         };
+        f.swarm = None;
         let discarded = f.record.take().is_some();
         f.state = State::Declined;
         f.declined = true;
@@ -128,6 +130,7 @@ impl Fetches {
         f.done.clear();
         f.measure();
         f.shrink();
+        self.stop_holds(|k| k.fetch == key, ctx);
         if let Some(saved) = self.saved.remove(&at)
             && !discarded
         {

@@ -1,4 +1,5 @@
 mod manifests;
+mod swarms;
 
 use super::*;
 use crate::input::FetchNews;
@@ -395,7 +396,7 @@ fn a_very_holey_file_is_declared_and_acknowledged_in_parts() {
                 .iter()
                 .all(|(_, p)| p.ranges().len() <= limits::MAX_RANGES)
     );
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     let again = PeerMessage::Offer {
         offer_id: id,
         name: "x".into(),
@@ -482,7 +483,7 @@ fn a_lost_link_stalls_and_the_next_one_goes_on() {
     let mut r = Receiver::fetching();
     r.durable(0, &[(0, 4)]);
     let jobs = r.jobs();
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     assert_eq!(r.phase(), FetchPhase::Stalled);
     let out = r.fetches.on_stored(jobs[0].0, &mut r.world.ctx());
     assert!(acks(&out).is_empty(), "nobody to tell");
@@ -499,7 +500,7 @@ fn a_lost_link_stalls_and_the_next_one_goes_on() {
 #[test]
 fn an_offer_may_be_accepted_while_its_sender_is_away() {
     let mut r = Receiver::new(&[]);
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     r.accept();
     r.news(FetchNews::Prepared {
         roots: vec![],
@@ -858,7 +859,7 @@ fn hostile_messages_change_nothing() {
         r.world.drain()[..],
         [Effect::Fetch(_, _, FetchEffect::Expect { entry: 0, .. })]
     ));
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     r.hear(PeerMessage::EntryDone {
         offer_id: ID,
         entry: 0,
@@ -945,7 +946,7 @@ fn what_was_declined_may_be_taken_over_a_later_link() {
             // The announcement was on its way when we declined.
             r.announce(LINK);
         }
-        r.fetches.on_closed(BOB);
+        r.fetches.on_closed(BOB, &mut r.world.ctx());
         r.accept();
         let (roots, lost) = (vec![], vec![]);
         r.news(FetchNews::Prepared { roots, lost });

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kith_api::{FetchPhase, OfferView};
+use kith_api::{FetchPhase, OfferView, Strategy};
 use kith_protocol::{OfferId, PeerId};
 
 use super::{Fetch, Fetches, State};
@@ -57,6 +57,7 @@ impl Fetches {
             },
             path: f.path(),
             why,
+            strategy: f.swarm.as_ref().map(|_| Strategy::Swarm),
             receivers: Vec::new(),
             traffic: f.traffic,
             can: f.can(),

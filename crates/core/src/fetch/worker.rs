@@ -75,15 +75,31 @@ impl Fetches {
                 let all = f.synced.entry(entry).or_default();
                 all.union(&ranges);
                 let all = all.clone();
+                if let Some(swarm) = &mut f.swarm {
+                    swarm.arrived(entry, &ranges, ctx.now.mono);
+                }
                 let after = After::Acknowledge { run, entry, ranges };
                 self.store(key, vec![Put::Ranges(key, entry, all)], after, ctx);
-                Vec::new()
+                self.pull(key, ctx)
             }
             FetchNews::Received { bytes, durable } => {
                 f.traffic.received += bytes;
                 f.traffic.received_durable += durable;
                 vec![changed]
             }
+            FetchNews::Hashed { entry, end } => {
+                if let Some(swarm) = &mut f.swarm {
+                    let known = swarm.hashed.entry(entry).or_default();
+                    *known = end.max(*known);
+                }
+                self.pull(key, ctx)
+            }
+            FetchNews::Refused {
+                link,
+                transfer,
+                entry,
+                index,
+            } => self.on_refused(key, (link, transfer), (entry, index), ctx),
             FetchNews::Corrupt { entry, index } => {
                 f.strikes += 1;
                 if f.strikes >= STRIKES {
@@ -113,6 +129,9 @@ impl Fetches {
                 f.mismatches += 1;
                 f.durable.remove(&entry);
                 f.synced.remove(&entry);
+                if let Some(swarm) = &mut f.swarm {
+                    swarm.void(entry);
+                }
                 // Records of the entry that are still on their way speak of chunks that are gone.
                 for (of, after) in self.jobs.values_mut() {
                     match after {

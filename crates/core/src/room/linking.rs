@@ -59,7 +59,7 @@ impl Room {
         self.chat.on_closed(peer);
         let out = self.serves.on_closed(peer, ctx);
         self.apply_serves(out, ctx);
-        let out = self.fetches.on_closed(peer);
+        let out = self.fetches.on_closed(peer, ctx);
         self.apply_fetches(out, ctx);
     }
 
@@ -93,7 +93,7 @@ impl Room {
                     ranges,
                 } => {
                     if let Some(link) = self.link(peer).map(Link::id) {
-                        let out = self.serves.on_ack(peer, link, transfer, entry, ranges);
+                        let out = self.serves.on_ack(peer, link, transfer, entry, ranges, ctx);
                         self.apply_serves(out, ctx);
                     }
                 }
@@ -128,6 +128,10 @@ impl Room {
             PeerMessage::Offer { .. }
             | PeerMessage::Entries { .. }
             | PeerMessage::EntryDone { .. }
+            | PeerMessage::Swarm { .. }
+            | PeerMessage::Holds { .. }
+            | PeerMessage::Pull { .. }
+            | PeerMessage::LetGo { .. }
             | PeerMessage::Gone { .. } => {
                 let out = self.fetches.on_message(peer, link, message, ctx);
                 self.apply_fetches(out, ctx);

@@ -6,6 +6,7 @@ use kith_api::ApiError;
 use kith_protocol::peer::PeerMessage;
 use kith_protocol::{Code, OfferId, PeerId, limits};
 
+use super::strategy::Mode;
 use super::{Offer, Receiver, ServeOut, Serves, State, stop};
 use crate::engine::Ctx;
 use crate::input::NewOffer;
@@ -49,6 +50,7 @@ impl Serves {
                 } else if !offer.to.is_empty() {
                     offer.to.extend(to);
                 }
+                offer.chosen = new.strategy.or(offer.chosen);
                 offer
                     .receivers
                     .retain(|_, r| !matches!(r.state, State::Declined(_)));
@@ -61,6 +63,9 @@ impl Serves {
                     total,
                     to,
                     withdrawn: false,
+                    chosen: new.strategy,
+                    mode: Mode::Idle,
+                    met: BTreeSet::new(),
                     at: ctx.now.unix_ms,
                     receivers: BTreeMap::new(),
                 };
@@ -86,6 +91,7 @@ impl Serves {
             return Err(ApiError::new(Code::NotNow));
         };
         offer.withdrawn = true;
+        offer.mode = Mode::Idle;
         let mut out = vec![ServeOut::Changed(id)];
         for (peer, r) in &mut offer.receivers {
             stop(room, *peer, id, r, ctx);
@@ -129,6 +135,7 @@ impl Serves {
             return Vec::new();
         }
         r.gone = None;
+        offer.met.insert(peer);
         let mut out = vec![ServeOut::Changed(id)];
         let entries = offer.entries.len() as u32;
         let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);

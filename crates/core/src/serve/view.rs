@@ -24,6 +24,7 @@ impl Serves {
         let receivers = offer.receivers.iter().map(|(peer, r)| {
             let (phase, why) = match r.state {
                 State::Offered => (ServePhase::Offered, None),
+                State::Waiting { .. } => (ServePhase::Waiting, None),
                 State::Serving { .. } => (ServePhase::Serving, None),
                 State::Stalled => (ServePhase::Stalled, None),
                 State::Done => (ServePhase::Done, None),
@@ -63,6 +64,7 @@ impl Serves {
             dir: None,
             path: None,
             why: None,
+            strategy: offer.mode.strategy(),
             receivers: receivers.collect(),
             traffic,
             can: if offer.withdrawn {

@@ -3,7 +3,8 @@
 //! All of it is synchronous and meant for dedicated blocking threads. The sending side is
 //! [`scan`] (paths to a flat manifest) and [`SourceReader`] (a file as hashed chunks). The
 //! receiving side is [`SafePath`] (a peer's name made harmless), [`Target`] (a capability to one
-//! download folder) and [`PartFile`] (a file that has no name of its own until it is complete).
+//! download folder) and [`PartFile`] (a file that has no name of its own until it is complete), which
+//! [`HeldFile`] reads for other receivers.
 //!
 //! Which chunks are already verified is kept elsewhere; nothing here remembers ranges.
 
@@ -11,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 mod error;
 mod folder;
+mod held;
 mod names;
 mod part;
 mod reader;
@@ -18,6 +20,7 @@ mod scan;
 mod target;
 
 pub use error::{DiskError, DiskFault};
+pub use held::HeldFile;
 pub use names::{MAX_DEPTH, MAX_NAME, MAX_PATH, NameError, SafePath};
 pub use part::{PartFile, PartSync, PartTag};
 pub use reader::{ChunkRead, SourceReader};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use kith_core::input::{FetchNews, Input};
 use kith_core::record::{FetchKey, FetchRecord};
 use kith_protocol::LinkId;
-use kith_protocol::frame::{self, Chunk};
+use kith_protocol::frame::{self, Chunk, Hashes};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::target_code;
-use super::lanes::{Lanes, Queued, Taker};
+use super::lanes::{Lanes, Queued, QueuedHashes, Taker};
 use super::layout::Layout;
 use super::tasks::Tasks;
 use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, chunk_digest};
@@ -42,6 +42,8 @@ const MOST_OPEN: usize = 64;
 pub(crate) enum FetchMessage {
     /// Chunks from the lane.
     Chunks(Vec<Queued>),
+    /// What chunks must hash to.
+    Hashes(QueuedHashes),
     /// Some time has passed.
     Tick,
     /// The whole-file hash of an entry.
@@ -56,6 +58,8 @@ pub(crate) struct Fetching {
     taker: Taker,
     lanes: Lanes,
     attached: Option<(LinkId, u32)>,
+    /// Other holders' transfers.
+    sources: Vec<(LinkId, u32)>,
 }
 
 /// What is known of a fetch when it starts.
@@ -90,14 +94,27 @@ impl Fetching {
             messages,
             lanes: lanes.clone(),
             attached: None,
+            sources: Vec::new(),
         }
     }
 
-    /// Takes the frames of `transfer` on `link`, and no others.
+    /// Takes the frames of `transfer` on `link` from who offers, and no others of theirs.
     pub fn attach(&mut self, link: LinkId, transfer: u32) {
         self.detach();
         self.lanes.attach(link, transfer, &self.taker);
         self.attached = Some((link, transfer));
+    }
+
+    /// Takes the chunks of another holder too.
+    pub fn add_source(&mut self, link: LinkId, transfer: u32) {
+        self.lanes.attach_source(link, transfer, &self.taker);
+        self.sources.push((link, transfer));
+    }
+
+    /// Takes them no longer.
+    pub fn drop_source(&mut self, link: LinkId, transfer: u32) {
+        self.lanes.detach(link, transfer);
+        self.sources.retain(|s| *s != (link, transfer));
     }
 
     /// The hash the entry must have.
@@ -107,8 +124,15 @@ impl Fetching {
 
     /// Ends the fetch.
     pub fn stop(mut self, discard: bool) {
-        self.detach();
+        self.detach_all();
         let _ = self.messages.send(FetchMessage::Stop { discard });
+    }
+
+    fn detach_all(&mut self) {
+        self.detach();
+        for (link, transfer) in std::mem::take(&mut self.sources) {
+            self.lanes.detach(link, transfer);
+        }
     }
 
     fn detach(&mut self) {
@@ -120,7 +144,7 @@ impl Fetching {
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.detach();
+        self.detach_all();
     }
 }
 
@@ -223,7 +247,11 @@ fn run(
             Some(FetchMessage::Chunks(chunks)) => chunks
                 .into_iter()
                 .filter(|queued| !queued.is_stale())
-                .try_for_each(|queued| fetch.take(&queued.chunk)),
+                .try_for_each(|queued| fetch.take(&queued.chunk, queued.source)),
+            Some(FetchMessage::Hashes(queued)) => {
+                fetch.learn(&queued.hashes);
+                Ok(())
+            }
             Some(FetchMessage::Tick) => {
                 if fetch.unsynced > 0 {
                     fetch.checkpoint();
@@ -245,6 +273,8 @@ struct Fetch {
     done: RangeSet,
     open: BTreeMap<u32, Open>,
     expected: BTreeMap<u32, Digest>,
+    /// What chunks must hash to, from the first on, where who offers has said so.
+    hashes: BTreeMap<u32, Vec<Digest>>,
     /// Complete and compared: wait for their names.
     ready: Vec<(u32, PartFile)>,
     files_left: usize,
@@ -266,8 +296,28 @@ struct Open {
     fresh: RangeSet,
     /// Of those: known to be durable from the start.
     durable: RangeSet,
+    /// Of those: received by this run, and compared with what who offers says of them.
+    checked: RangeSet,
     /// Of those from the beginning on.
     tree: Tree,
+}
+
+impl Open {
+    /// Adds what the tree lacks: hashes of chunks that were compared with them when they came, and
+    /// of all others what is on disk.
+    fn finish_tree(&mut self, hashes: &[Digest], chunks: u64) -> Result<(), DiskError> {
+        while self.tree.leaves() < chunks {
+            let at = self.tree.leaves();
+            let known = usize::try_from(at).ok().and_then(|i| hashes.get(i));
+            if let Some(known) = known.filter(|_| self.checked.contains(at)) {
+                self.tree.push(known);
+            } else {
+                let end = self.checked.next_held(at + 1).min(chunks);
+                self.part.hash_up_to(&mut self.tree, end)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Fetch {
@@ -289,6 +339,7 @@ impl Fetch {
             done,
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
+            hashes: BTreeMap::new(),
             ready: Vec::new(),
             files_left: 0,
             unsynced: 0,
@@ -334,16 +385,48 @@ impl Fetch {
         self.try_complete(entry)
     }
 
-    fn take(&mut self, chunk: &Chunk) -> Result<(), DiskError> {
+    /// What chunks of an entry must hash to. Their number is bounded by the manifest.
+    fn learn(&mut self, page: &Hashes) {
+        let entry = page.entry;
+        let Some(e) = self.record.entries.get(entry as usize) else {
+            return;
+        };
+        let chunks = frame::chunks(e.size);
+        let end = page.first.saturating_add(page.iter().len() as u64);
+        if end > chunks || self.done.contains(entry.into()) {
+            return;
+        }
+        let known = self.hashes.entry(entry).or_default();
+        let Some(first) = usize::try_from(page.first)
+            .ok()
+            .filter(|f| *f <= known.len())
+        else {
+            return;
+        };
+        let same = page.iter().zip(&known[first..]).all(|(a, b)| a == *b);
+        if !same {
+            // Something else than before: what was compared with that is read back in the end.
+            known.truncate(first);
+            if let Some(open) = self.open.get_mut(&entry) {
+                open.checked = RangeSet::new();
+            }
+        }
+        let new = known.len() - first;
+        known.extend(page.iter().skip(new));
+        let end = known.len() as u64;
+        self.report.say(FetchNews::Hashed { entry, end });
+    }
+
+    fn take(&mut self, chunk: &Chunk, source: Option<(LinkId, u32)>) -> Result<(), DiskError> {
         let entry = chunk.entry;
         self.received += chunk.payload.len() as u64;
         let known = self.record.entries.get(entry as usize).filter(|e| !e.dir);
         let Some(e) = known else {
-            self.corrupt(chunk);
+            self.refuse(chunk, source);
             return Ok(());
         };
         if frame::chunk_len(e.size, chunk.index) as usize != chunk.payload.len() {
-            self.corrupt(chunk);
+            self.refuse(chunk, source);
             return Ok(());
         }
         if self.done.contains(entry.into()) {
@@ -360,13 +443,24 @@ impl Fetch {
             }
             return Ok(());
         }
-        if chunk_digest(&chunk.payload) != chunk.digest {
-            self.corrupt(chunk);
+        let digest = chunk_digest(&chunk.payload);
+        let hashes = self.hashes.get(&entry);
+        let known = hashes.and_then(|h| h.get(usize::try_from(chunk.index).ok()?));
+        let as_told = known.is_some_and(|known| *known == digest);
+        let good = match source {
+            Some(_) => as_told,
+            None => digest == chunk.digest && (as_told || known.is_none()),
+        };
+        if !good {
+            self.refuse(chunk, source);
             return Ok(());
         }
         open.part.write_chunk(chunk.index, &chunk.payload)?;
         if chunk.index == open.tree.leaves() {
-            open.tree.push(&chunk.digest);
+            open.tree.push(&digest);
+        }
+        if as_told {
+            open.checked.insert(chunk.index, chunk.index + 1);
         }
         open.have.insert(chunk.index, chunk.index + 1);
         open.fresh.insert(chunk.index, chunk.index + 1);
@@ -399,6 +493,7 @@ impl Fetch {
             durable: have.clone(),
             have,
             fresh: RangeSet::new(),
+            checked: RangeSet::new(),
             tree: Tree::new(),
         };
         self.open.insert(entry, open);
@@ -431,7 +526,8 @@ impl Fetch {
         if open.have.count() < chunks {
             return Ok(());
         }
-        open.part.hash_up_to(&mut open.tree, chunks)?;
+        let hashes = self.hashes.get(&entry).map_or(&[][..], Vec::as_slice);
+        open.finish_tree(hashes, chunks)?;
         let intact = open.tree.root(open.size) == *expected;
         let Some(open) = self.open.remove(&entry) else {
             return Ok(());
@@ -505,6 +601,7 @@ impl Fetch {
 
     fn finished(&mut self, entries: Vec<(u32, String)>) {
         for (entry, _) in &entries {
+            self.hashes.remove(entry);
             self.done.insert(u64::from(*entry), u64::from(*entry) + 1);
         }
         if !entries.is_empty() {
@@ -526,11 +623,17 @@ impl Fetch {
         place.send(checkpoint);
     }
 
-    fn corrupt(&mut self, chunk: &Chunk) {
-        tracing::warn!(entry = chunk.entry, index = chunk.index, "chunk refused");
-        self.report.say(FetchNews::Corrupt {
-            entry: chunk.entry,
-            index: chunk.index,
+    fn refuse(&mut self, chunk: &Chunk, source: Option<(LinkId, u32)>) {
+        let (entry, index) = (chunk.entry, chunk.index);
+        tracing::warn!(entry, index, "chunk refused");
+        self.report.say(match source {
+            None => FetchNews::Corrupt { entry, index },
+            Some((link, transfer)) => FetchNews::Refused {
+                link,
+                transfer,
+                entry,
+                index,
+            },
         });
     }
 

@@ -11,7 +11,7 @@ use kith_protocol::derive;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 
-use crate::disk::{DiskError, ModTime, PartFile, PartTag, SafePath, Target};
+use crate::disk::{DiskError, HeldFile, ModTime, PartFile, PartTag, SafePath, Target};
 
 /// Numbers tried for a folder's name before the disk is blamed.
 const MOST_NAMES: u32 = 10_000;
@@ -158,6 +158,35 @@ impl Layout {
         }
         lost
     }
+}
+
+/// Opens an entry of a fetch for reading: its part file, or the complete file of this name.
+pub(crate) fn held(
+    record: &FetchRecord,
+    entry: u32,
+    name: Option<&str>,
+) -> Result<HeldFile, DiskError> {
+    let missing = || DiskError::PartGone {
+        path: record.dir.clone().into(),
+    };
+    let e = record.entries.get(entry as usize).ok_or_else(missing)?;
+    let dir = Path::new(&record.dir);
+    if !dir.is_dir() {
+        // Opening it would make it anew.
+        return Err(missing());
+    }
+    let target = Target::open(dir)?;
+    if let Some(name) = name {
+        let path = SafePath::from_wire(name).map_err(|_| bad_name(name))?;
+        return HeldFile::open(&target, &path, e.size);
+    }
+    let path = SafePath::from_wire(&e.path).map_err(|_| bad_name(&e.path))?;
+    let root = record.roots.iter().find(|(root, _)| root == first(&path));
+    let path = match root {
+        Some((_, root)) => moved(&path, root)?,
+        None => path,
+    };
+    HeldFile::open_part(&target, &path, part_tag(&record.tag, entry), e.size)
 }
 
 /// Makes a folder that was not there, under the name or the next free number.

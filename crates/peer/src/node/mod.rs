@@ -17,6 +17,8 @@
 mod drive;
 mod faults;
 mod fetching;
+mod hashing;
+mod holding;
 mod home;
 mod lanes;
 mod layout;
@@ -350,6 +352,7 @@ impl Handler for Node {
             name,
             note: request.note,
             entries,
+            strategy: request.strategy,
         };
         match self.command(Command::Offer(new)).await? {
             Reply::Offered(offer) => {

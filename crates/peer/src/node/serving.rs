@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use kith_core::input::{Input, ServeKey, ServeNews};
-use kith_protocol::frame::{self, HEADER};
+use kith_protocol::frame::{self, Frame, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, limits};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::faults::source_code;
+use super::hashing::{Next, OfferHashes, Place};
 use super::lanes::Lanes;
 use super::tasks::Tasks;
 use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
@@ -39,6 +40,15 @@ pub(crate) struct Plan {
     pub done: RangeSet,
     /// Chunks the receiver has of others.
     pub have: BTreeMap<u32, RangeSet>,
+    pub way: Way,
+}
+
+/// What the receiver gets, and in which order.
+pub(crate) enum Way {
+    /// Everything it lacks, from the beginning on.
+    Push,
+    /// Hashes of everything, and chunks as they are wanted.
+    Pull(Arc<OfferHashes>),
 }
 
 /// The handle of a serve at work; dropping it stops the serve.
@@ -64,6 +74,13 @@ struct WantQueue {
     closed: bool,
 }
 
+impl Wants {
+    fn is_closed(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed
+    }
+}
+
 /// Ranges that may wait; a receiver that asks for more at once asks again later.
 const MOST_WANTS: usize = 1024;
 
@@ -73,6 +90,7 @@ enum Item {
         ranges: RangeSet,
         frames: Vec<Bytes>,
     },
+    Hashes(Bytes),
     Read {
         entry: u32,
         hash: Digest,
@@ -98,7 +116,10 @@ impl Serving {
             key: plan.key,
             run: plan.run,
             lane: lanes.get(plan.link),
-            window,
+            window: match plan.way {
+                Way::Push => Some(window),
+                Way::Pull(_) => None,
+            },
             inputs,
         };
         tasks.spawn("serve", sender.run(queue));
@@ -147,7 +168,8 @@ struct Sender {
     key: ServeKey,
     run: u32,
     lane: Option<Lane>,
-    window: Arc<Semaphore>,
+    /// `None`: the core wants no more than has room.
+    window: Option<Arc<Semaphore>>,
     inputs: mpsc::Sender<Input>,
 }
 
@@ -166,13 +188,20 @@ impl Sender {
                     // Said first: the acknowledgement must not overtake it.
                     self.news(ServeNews::Sent { entry, ranges }).await;
                     for frame in frames {
-                        let Ok(place) = self.window.acquire().await else {
-                            return;
-                        };
-                        place.forget();
+                        if let Some(window) = &self.window {
+                            let Ok(place) = window.acquire().await else {
+                                return;
+                            };
+                            place.forget();
+                        }
                         if lane.send(frame).await.is_err() {
                             return;
                         }
+                    }
+                }
+                Item::Hashes(frame) => {
+                    if lane.send(frame).await.is_err() {
+                        return;
                     }
                 }
                 Item::Read { entry, hash } => {
@@ -207,6 +236,10 @@ struct Reader {
 impl Reader {
     fn run(&mut self) {
         let source = Arc::clone(&self.plan.source);
+        if let Way::Pull(hashes) = &self.plan.way {
+            let hashes = Arc::clone(hashes);
+            return self.serve_wanted(&source, &hashes);
+        }
         for (entry, file) in (0u32..).zip(source.iter()) {
             if file.kind == EntryKind::Dir || self.plan.done.contains(entry.into()) {
                 continue;
@@ -229,6 +262,61 @@ impl Reader {
         // Everything is sent; what arrives damaged may still be asked for.
         while let Some((entry, ranges)) = self.wait_wanted() {
             if self.send_wanted(&source, entry, &ranges).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hashes as they are known, and between them what is wanted.
+    fn serve_wanted(&mut self, source: &[SourceEntry], hashes: &OfferHashes) {
+        let mut at = Place::default();
+        let mut left = true;
+        while !self.stopped() {
+            let more = hashes.more();
+            let want = self.wanted();
+            if let Some((entry, ranges)) = &want
+                && self.send_wanted(source, *entry, ranges).is_err()
+            {
+                return;
+            }
+            let next = if left {
+                hashes.next(&mut at, &self.plan.done)
+            } else {
+                Next::Wait
+            };
+            let sent = match next {
+                Next::Page(entry, first, hashes) => {
+                    let page = Frame::Hashes(frame::Hashes {
+                        transfer: self.plan.transfer,
+                        entry,
+                        first,
+                        hashes,
+                    });
+                    self.items.blocking_send(Item::Hashes(page.to_bytes()))
+                }
+                Next::Root(entry, hash) => self.items.blocking_send(Item::Read { entry, hash }),
+                Next::Failed(code) => {
+                    let _ = self.items.blocking_send(Item::Failed(code));
+                    return;
+                }
+                Next::End => {
+                    left = false;
+                    Ok(())
+                }
+                Next::Wait => {
+                    if want.is_none() {
+                        self.handle.block_on(async {
+                            tokio::select! {
+                                () = more => {}
+                                () = self.wants.more.notified() => {}
+                                () = self.items.closed() => {}
+                            }
+                        });
+                    }
+                    Ok(())
+                }
+            };
+            if sent.is_err() || self.wants.is_closed() {
                 return;
             }
         }

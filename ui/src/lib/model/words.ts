@@ -171,6 +171,8 @@ export function serveWord(receiver: Pick<ReceiverView, 'phase'>): { word: string
   switch (receiver.phase) {
     case 'offered':
       return { word: 'Has not decided', tone: 'quiet' };
+    case 'waiting':
+      return { word: 'Waiting for the others', tone: 'quiet' };
     case 'serving':
       return { word: 'Receiving', tone: 'busy' };
     case 'stalled':

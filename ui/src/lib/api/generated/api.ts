@@ -295,6 +295,10 @@ path?: string,
  */
 why?: Code, 
 /**
+ * For our own: how receivers are served, once there is one; for others': a swarm, if it is one.
+ */
+strategy?: Strategy, 
+/**
  * For our own: how each receiver stands.
  */
 receivers: Array<ReceiverView>, 
@@ -357,14 +361,14 @@ why?: Code, };
 /**
  * How a receiver of our offer stands.
  */
-export type ServePhase = "offered" | "serving" | "stalled" | "done" | "declined" | "failed";
+export type ServePhase = "offered" | "waiting" | "serving" | "stalled" | "done" | "declined" | "failed";
 
 /**
  * Bytes of file data, counted by this process.
  */
 export type Traffic = { 
 /**
- * Payload bytes sent.
+ * Payload bytes sent; of others' offers: to their other receivers.
  */
 sent: number, 
 /**
@@ -488,7 +492,16 @@ paths: Array<string>,
 /**
  * A word to go with it.
  */
-note?: string | null, };
+note?: string | null, 
+/**
+ * How several receivers are served; as their number suggests if absent.
+ */
+strategy?: Strategy | null, };
+
+/**
+ * How several receivers of one offer are served.
+ */
+export type Strategy = "sequential" | "parallel" | "swarm";
 
 /**
  * Reply of [`Handler::offer`].
