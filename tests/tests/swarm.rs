@@ -110,7 +110,7 @@ async fn done(peer: &Peer) -> OfferView {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_receivers_cost_the_sender_little_more_than_one() {
     let scene = Scene::start(&["bob", "cy", "dee", "eve"]).await;
-    let size = 64 * MB;
+    let size = 40 * MB;
     let file = scene.dir.path().join("film");
     random_file(&file, size);
     // As many receivers and bytes as it takes for a swarm to be chosen.
@@ -146,7 +146,7 @@ async fn folders_of_small_files_go_from_hand_to_hand_too() {
     let folder = scene.dir.path().join("many");
     std::fs::create_dir_all(folder.join("empty")).unwrap();
     for n in 0..400u64 {
-        random_file(&folder.join(format!("{n}.txt")), n * 700);
+        random_file(&folder.join(format!("{n}.txt")), n * 200);
     }
     let offer = scene.offer(&folder, Some(Strategy::Swarm)).await;
     for peer in &scene.others {
