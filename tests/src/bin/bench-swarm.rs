@@ -122,7 +122,11 @@ fn measure(strategy: &str, file: &Path, mbit: u64, dir: &Path) -> Result<(Vec<f6
     };
     for (_, into) in &receivers {
         let got = Path::new(into).join(file.file_name().unwrap());
-        assert_eq!(sha256(&got), sha256(file), "what arrived is not what was sent");
+        assert_eq!(
+            sha256(&got),
+            sha256(file),
+            "what arrived is not what was sent"
+        );
     }
     assert_eq!(times.len(), NAMES.len(), "{summary}");
     let sent = summary["traffic"]["sent"].as_f64().expect("bytes sent");
