@@ -42,7 +42,9 @@ describe('a transfer', () => {
     expect(fetch('failed', { why: 'corrupt' })).toMatchObject({ tone: 'bad' });
     expect(fetch('failed', { why: 'corrupt' }).word).toContain('damaged');
     expect(fetch('failed').word).toBe('Failed');
-    expect(serve('failed', { why: 'disk-full' }).word).toContain('disk is full');
+    expect(serve('failed', { why: 'disk-full' }).word).toBe('Their disk is full');
+    expect(serve('failed', { why: 'corrupt' }).word).toContain('damaged');
+    expect(serve('failed').word).toBe('Failed');
   });
 
   it('tells how far, how fast and how long', () => {

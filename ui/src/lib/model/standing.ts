@@ -67,7 +67,7 @@ export function serveStanding(
     case 'paused':
       return { word: pausedWord(receiver.paused, who), tone: 'quiet' };
     case 'blocked':
-      return { word: theirDisk(receiver.why), tone: 'warn' };
+      return { word: `${theirDisk(receiver.why)}; goes on by itself`, tone: 'warn' };
     case 'stalled':
       return { word: 'Connection lost; goes on by itself', tone: 'warn' };
     case 'done':
@@ -75,7 +75,7 @@ export function serveStanding(
     case 'declined':
       return { word: 'Declined', tone: 'quiet' };
     case 'failed':
-      return { word: receiver.why ? CODE_TEXTS[receiver.why] : 'Failed', tone: 'bad' };
+      return { word: failedThere(receiver.why), tone: 'bad' };
   }
 }
 
@@ -120,13 +120,19 @@ function theirDisk(why: Code | undefined): string {
   switch (why) {
     case 'disk-full':
     case 'disk-quota':
-      return 'Their disk is full; goes on when there is space';
+      return 'Their disk is full';
     case 'disk-denied':
     case 'disk-read-only':
-      return 'Their folder cannot be written; goes on by itself';
+      return 'Their folder cannot be written';
     case 'disk-gone':
-      return 'Their folder is gone; goes on when it is back';
+      return 'Their folder is gone';
     default:
-      return 'Their disk has a problem; goes on by itself';
+      return 'Their disk has a problem';
   }
+}
+
+/** Why a receiver gave up: the texts of codes speak of one's own disk. */
+function failedThere(why: Code | undefined): string {
+  if (!why) return 'Failed';
+  return why.startsWith('disk-') ? theirDisk(why) : CODE_TEXTS[why];
 }
