@@ -236,7 +236,7 @@ describe('the main job, by keyboard alone', () => {
     const pause = await tabTo(page, 'button', 'Pause: holiday.mp4', 400);
     await pause.press('Enter');
     await card.getByText('You paused it').waitFor();
-    const limit = await tabTo(page, 'button', 'Limit the speed: holiday.mp4', 400);
+    const limit = await tabTo(page, 'button', 'limit the speed: holiday.mp4', 400);
     await limit.press('Enter');
     const dialog = page.getByRole('dialog', { name: 'Limit the speed' });
     await dialog.getByLabel('At most', { exact: true }).selectOption('Other …');

@@ -66,7 +66,7 @@ const CAN: Record<OfferView['phase'], OfferAction[]> = {
   queued: ['pause', 'reorder', 'limit', 'cancel'],
   fetching: ['pause', 'limit', 'cancel'],
   paused: ['limit', 'cancel'],
-  blocked: ['resume', 'pause', 'limit', 'cancel'],
+  blocked: ['accept', 'resume', 'pause', 'limit', 'cancel'],
   stalled: ['pause', 'limit', 'cancel'],
   done: [],
   failed: ['accept', 'decline'],
