@@ -307,7 +307,7 @@ impl Engine {
                 ctx.out(Effect::Store(job, vec![Put::Room(record)]));
                 rooms
                     .entry(room)
-                    .or_insert_with(|| Room::new(invite, *me, saved, ctx.config.keep))
+                    .or_insert_with(|| Room::new(invite, *me, saved, ctx.config.keep, ctx.now))
                     .enter(ctx);
                 Ok(Some(Reply::Joined(room)))
             }

@@ -33,7 +33,7 @@ use crate::engine::Ctx;
 use crate::input::{JobId, Refusal};
 use crate::record::{FetchKey, FetchRecord, Put, SavedFetch};
 use crate::serve::bytes_of;
-use crate::time::Mono;
+use crate::time::{Mono, Now};
 use hold::Hold;
 
 pub use hold::{PROBE_FIRST, PROBE_LAST, share};
@@ -184,6 +184,14 @@ impl Fetches {
             transfers: 0,
             runs: 0,
         }
+    }
+
+    /// What goes on by itself is seen from now on, also before its sender is back.
+    pub fn seen(mut self, now: Now) -> Self {
+        for f in self.fetches.values_mut() {
+            f.at = now.unix_ms;
+        }
+        self
     }
 
     /// A message about an offer of the peer. Messages of the wrong time or size are ignored.

@@ -31,7 +31,7 @@ use crate::member::Member;
 use crate::record::{ChatRecord, FetchKey, PeerRecord, Saved};
 use crate::serve::Serves;
 use crate::session::Session;
-use crate::time::{Deadline, Mono};
+use crate::time::{Deadline, Mono, Now};
 
 /// A link that failed is tried again after this, doubled each time …
 pub const RELINK_FIRST: Duration = Duration::from_secs(2);
@@ -101,14 +101,14 @@ struct Changes {
 
 impl Room {
     /// A room that is not yet entered, with what the store knows of it.
-    pub fn new(invite: Invite, me: PeerId, saved: &Saved, keep: bool) -> Self {
+    pub fn new(invite: Invite, me: PeerId, saved: &Saved, keep: bool, now: Now) -> Self {
         let keys = invite.keys();
         let id = keys.room_id();
         Room {
             session: Session::new(id, invite.server().clone()),
             chat: Chat::new(id, me, &saved.heads, &saved.acked),
             serves: Serves::new(id, me),
-            fetches: Fetches::new(id, &saved.fetches, keep),
+            fetches: Fetches::new(id, &saved.fetches, keep).seen(now),
             unsettled: true,
             id,
             invite,

@@ -35,6 +35,7 @@ const offer = (name: string, phase: FetchPhase, more: Partial<OfferView> = {}): 
     done: 0,
     total: 100,
     receivers: [],
+    paused: { here: false, there: false },
     can: [],
     ...more,
   }) as Partial<OfferView> as OfferView;
@@ -79,6 +80,8 @@ describe('the list of transfers', () => {
     expect(groupOf(own(['paused', 'blocked']))).toBe('held');
     expect(groupOf(own(['paused', 'blocked', 'serving']))).toBe('running');
     expect(groupOf(offer('own', 'withdrawn', { mine: true }))).toBeNull();
+    const paused = { here: true, there: false };
+    expect(groupOf({ ...own(['offered']), paused }), 'also for those to come').toBe('paused');
   });
 
   it('has the queue in its order and the newest of all else first', () => {
@@ -139,6 +142,7 @@ describe('all together', () => {
       offer('first', 'queued', { can, queued: 1 }),
       offer('second', 'queued', { can, queued: 2 }),
       offer('done', 'done'),
+      own(['done', 'offered'], ['pause', 'limit']),
       offer('paused', 'paused', { can: ['resume'] }),
     ];
     expect(names(toPause(offers))).toEqual(['second', 'first', 'runs']);
@@ -164,5 +168,6 @@ describe('all together', () => {
     expect(turn(offer('a', 'blocked', { can: ['pause', 'resume'] }))).toBe('resume');
     expect(turn(offer('a', 'fetching', { can }))).toBe('pause');
     expect(turn(offer('a', 'done'))).toBeNull();
+    expect(turn(own(['done', 'offered'], can)), 'nothing moves, or would').toBeNull();
   });
 });

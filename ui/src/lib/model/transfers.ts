@@ -31,19 +31,26 @@ export function groupOf(offer: OfferView): Group | null {
     case 'withdrawn':
       return null;
     case 'seen':
-      return offer.mine ? groupOfOwn(offer.receivers) : null;
+      return offer.mine ? groupOfOwn(offer) : null;
   }
 }
 
 /** Whatever moves counts most: one who is held up does not hold up the others. */
-function groupOfOwn(receivers: readonly ReceiverView[]): Group | null {
+function groupOfOwn({ receivers, paused }: OfferView): Group | null {
   const any = (...phases: ReceiverView['phase'][]) =>
     receivers.some((r) => phases.includes(r.phase));
   if (any('serving', 'stalled')) return 'running';
   if (any('blocked')) return 'held';
-  if (any('paused')) return 'paused';
+  // Also for those who take it later.
+  if (any('paused') || paused.here) return 'paused';
   if (any('queued')) return 'running';
   return any('done') ? 'finished' : null;
+}
+
+/** Whether it is under way, or would be: only then a bound or a pause means anything. */
+export function isOpen(offer: OfferView): boolean {
+  const group = groupOf(offer);
+  return group !== null && group !== 'finished';
 }
 
 /** All transfers by group. The queue is in its order, the others have the newest first. */
@@ -104,7 +111,7 @@ export function placed(
 export function toPause(offers: readonly OfferView[]): OfferView[] {
   const { queued, ...others } = grouped(offers);
   const all = [...queued.toReversed(), ...GROUPS.flatMap((g) => (g === 'queued' ? [] : others[g]))];
-  return all.filter((o) => o.can.includes('pause'));
+  return all.filter((o) => isOpen(o) && o.can.includes('pause'));
 }
 
 /** What goes on when everything does, in the order of the list. */
@@ -151,6 +158,7 @@ export function sum(offer: Pick<OfferView, 'receivers' | 'total'>): Sum {
  * others not, whatever moves is stopped first.
  */
 export function turn(offer: OfferView): 'pause' | 'resume' | null {
+  if (!isOpen(offer)) return null;
   const [pause, resume] = [offer.can.includes('pause'), offer.can.includes('resume')];
   if (pause && resume) return offer.mine && sum(offer).moving ? 'pause' : 'resume';
   if (pause) return 'pause';

@@ -95,6 +95,16 @@ fn either_side_holds_and_only_its_own_word_lets_go() {
 }
 
 #[test]
+fn what_goes_on_after_a_restart_is_dated_before_its_sender_is_back() {
+    let mut r = Receiver::fetching();
+    let mut again = r.restarted();
+    let now = again.world.now;
+    assert!(now.unix_ms > 0);
+    again.fetches = again.fetches.seen(now);
+    assert_eq!(again.view().at, now.unix_ms);
+}
+
+#[test]
 fn a_pause_outlives_links_and_processes() {
     let mut r = Receiver::fetching();
     r.pause();
