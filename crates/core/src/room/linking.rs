@@ -160,6 +160,11 @@ impl Room {
                 self.apply_serves(out, ctx);
             }
             PeerMessage::Bye {} => self.drop_link(peer, None, ctx),
+            PeerMessage::Pause { offer_id, .. }
+            | PeerMessage::Resume { offer_id }
+            | PeerMessage::Pace { offer_id, .. } => {
+                self.on_hold_message(peer, offer_id, message, ctx);
+            }
             PeerMessage::Confirm { .. } | PeerMessage::Unknown => {}
         }
     }
