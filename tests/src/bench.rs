@@ -1,6 +1,8 @@
 //! What benches of files share: a run over the bare data channel, a run of `kith send`, and the
 //! processes of both, watched.
 
+pub mod talk;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -94,16 +96,8 @@ pub fn send_receive(place: &impl Place, file: &Path, dir: &Path) -> Run {
         ]);
         command
     };
-    let mut server = place.start_sender(Command::new(&bin).args([
-        "room-server",
-        "--listen",
-        &place.listen(),
-        "--stun",
-        "",
-        "--json",
-    ]));
-    let addr = server.json_line(|v| v["addr"].as_str().map(str::to_string));
-    let (path, url) = (file.to_str().unwrap(), format!("http://{addr}"));
+    let (server, url) = room_server(place);
+    let path = file.to_str().unwrap();
     let mut send = place.start_sender(&mut kith("Ada", &["send", path, "--server", &url]));
     let invite = send.json_line(|v| v["invite"].as_str().map(str::to_string));
     let into = home("in");
@@ -129,6 +123,15 @@ pub fn send_receive(place: &impl Place, file: &Path, dir: &Path) -> Run {
         cpu: [send.cpu, receive.cpu].map(|s| s * 1e9 / bytes),
         rss: [send.rss, receive.rss],
     }
+}
+
+/// A fresh room server where the sender runs, and its address.
+pub fn room_server(place: &impl Place) -> (Watched, String) {
+    let listen = place.listen();
+    let args = ["room-server", "--listen", &listen, "--stun", "", "--json"];
+    let mut server = place.start_sender(Command::new(program("KITH_BIN")).args(args));
+    let addr = server.json_line(|v| v["addr"].as_str().map(str::to_string));
+    (server, format!("http://{addr}"))
 }
 
 fn program(variable: &str) -> PathBuf {
