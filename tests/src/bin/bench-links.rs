@@ -14,11 +14,11 @@
 )]
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::process::{Command, ExitCode};
+use std::net::{TcpListener, TcpStream};
+use std::process::ExitCode;
 use std::time::Instant;
 
-use kith_tests::bench::{Place, Watched, raw_channel, send_receive};
+use kith_tests::bench::{Far, raw_channel, send_receive};
 use kith_tests::netlab::{Lab, NoLab, Quality, Side};
 use kith_tests::random_file;
 use serde_json::json;
@@ -103,47 +103,6 @@ fn measure(quality: Quality, mib: u64) -> Result<[f64; 3], NoLab> {
         raw_channel(&far()?, mib).mb_per_s,
         tcp(&far()?.0, mib),
     ])
-}
-
-/// The sender is at side A, the receiver at side B.
-struct Far(Lab);
-
-impl Place for Far {
-    fn start_sender(&self, command: &mut Command) -> Watched {
-        self.0.within(Side::A, || Watched::start(command))
-    }
-
-    fn start_receiver(&self, command: &mut Command) -> Watched {
-        self.0.within(Side::B, || Watched::start(command))
-    }
-
-    fn listen(&self) -> String {
-        format!("{}:0", self.0.addr(Side::A))
-    }
-
-    /// Copied between the namespaces by this process, for one connection.
-    fn lead_to(&self, port: u64) -> u64 {
-        let port = u16::try_from(port).unwrap();
-        let local = Ipv4Addr::LOCALHOST;
-        let far = self.0.within(Side::B, || TcpStream::connect((local, port)));
-        let far = far.unwrap();
-        let near = self.0.within(Side::A, || TcpListener::bind((local, 0)));
-        let near = near.unwrap();
-        let port = near.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            let near = near.accept().unwrap().0;
-            let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
-            std::thread::spawn(move || copy(back.0, back.1));
-            copy(near, far);
-        });
-        port.into()
-    }
-}
-
-/// Until one of them ends, which may be abrupt.
-fn copy(mut from: TcpStream, mut to: TcpStream) {
-    let _ = std::io::copy(&mut from, &mut to);
-    let _ = to.shutdown(Shutdown::Write);
 }
 
 fn tcp(lab: &Lab, mib: u64) -> f64 {
