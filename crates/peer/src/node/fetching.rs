@@ -25,13 +25,19 @@ use super::faults::target_code;
 use super::lanes::{Lanes, Queued, Taker};
 use super::layout::Layout;
 use super::tasks::Tasks;
-use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, chunk_digest};
+use crate::disk::{
+    DiskError, DiskFault, HASH_TOGETHER, ModTime, PartFile, PartSync, chunk_digests,
+};
 
 /// Written bytes after which a checkpoint is taken …
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 /// … or after this long.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
-/// Received bytes are reported in steps of this.
+/// How long a worker that has caught up lets chunks gather before it looks again. To be woken for
+/// each costs more than to hash it, and together they hash in half the time. It is nothing beside
+/// the time until they are durable.
+const COLLECT: Duration = Duration::from_millis(1);
+/// Received bytes are reported in steps of this, and with every tick.
 const REPORT_BYTES: u64 = 1024 * 1024;
 /// Small files that get their names together: one sync serves them all. Each holds two handles.
 const FINISH_TOGETHER: usize = 64;
@@ -166,7 +172,10 @@ fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, turn: &Turn, 
         for (entry, part, ranges) in checkpoint {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             match part.sync() {
-                Ok(()) => report.say(FetchNews::Durable { entry, ranges }),
+                Ok(()) => {
+                    part.release(&ranges);
+                    report.say(FetchNews::Durable { entry, ranges });
+                }
                 Err(error) if part.is_over() => tracing::debug!(%error, "checkpoint too late"),
                 // The writer may never notice: a sender that waits for these chunks to be durable
                 // sends no others.
@@ -198,16 +207,28 @@ fn run(
     let roots = fetch.layout.roots();
     fetch.report.say(FetchNews::Prepared { roots, lost });
     fetch.finish_folders();
+    let mut busy = false;
+    let mut chunks = Vec::new();
     loop {
-        let message = match queue.try_recv() {
+        let next = queue.try_recv();
+        if !matches!(next, Ok(FetchMessage::Chunks(_)))
+            && let Err(error) = fetch.take_all(std::mem::take(&mut chunks))
+        {
+            return fetch.fail(&error);
+        }
+        let message = match next {
             Ok(message) => Some(message),
             Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) if busy => {
+                busy = false;
+                std::thread::sleep(COLLECT);
+                continue;
+            }
             Err(mpsc::error::TryRecvError::Empty) => {
                 // A quiet moment: small files need not wait for company.
                 if let Err(error) = fetch.finish_ready() {
                     return fetch.fail(&error);
                 }
-                fetch.report_received();
                 queue.blocking_recv()
             }
         };
@@ -220,11 +241,18 @@ fn run(
                 return;
             }
             Some(FetchMessage::Expect(entry, hash)) => fetch.expect(entry, hash),
-            Some(FetchMessage::Chunks(chunks)) => chunks
-                .into_iter()
-                .filter(|queued| !queued.is_stale())
-                .try_for_each(|queued| fetch.take(&queued.chunk)),
+            Some(FetchMessage::Chunks(more)) => {
+                busy = true;
+                chunks.extend(more);
+                // Fewer are taken with those that wait behind them.
+                if chunks.len() >= HASH_TOGETHER {
+                    fetch.take_all(std::mem::take(&mut chunks))
+                } else {
+                    Ok(())
+                }
+            }
             Some(FetchMessage::Tick) => {
+                fetch.report_received();
                 if fetch.unsynced > 0 {
                     fetch.checkpoint();
                 }
@@ -334,43 +362,92 @@ impl Fetch {
         self.try_complete(entry)
     }
 
-    fn take(&mut self, chunk: &Chunk) -> Result<(), DiskError> {
+    /// Takes chunks as they came, some at a time: those hash together, and make room when written.
+    fn take_all(&mut self, chunks: Vec<Queued>) -> Result<(), DiskError> {
+        let mut chunks = chunks.into_iter().filter(|queued| !queued.is_stale());
+        loop {
+            let some: Vec<Queued> = chunks.by_ref().take(HASH_TOGETHER).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            let payloads: Vec<&[u8]> = some.iter().map(|q| &q.chunk.payload[..]).collect();
+            let digests = chunk_digests(&payloads);
+            // Those that follow one another are written together.
+            let mut row: Vec<Queued> = Vec::with_capacity(some.len());
+            for (queued, digest) in some.into_iter().zip(digests) {
+                let chunk = &queued.chunk;
+                let follows = |last: &Queued| {
+                    let next = last.chunk.index.checked_add(1);
+                    (last.chunk.entry, next) == (chunk.entry, Some(chunk.index))
+                };
+                if !row.last().is_some_and(follows) {
+                    self.write(std::mem::take(&mut row))?;
+                }
+                if self.check(chunk, digest)? {
+                    row.push(queued);
+                }
+            }
+            self.write(row)?;
+        }
+    }
+
+    /// Whether a chunk, whose payload has this digest, is to be written; its entry is open then.
+    fn check(&mut self, chunk: &Chunk, digest: Digest) -> Result<bool, DiskError> {
         let entry = chunk.entry;
         self.received += chunk.payload.len() as u64;
         let known = self.record.entries.get(entry as usize).filter(|e| !e.dir);
         let Some(e) = known else {
             self.corrupt(chunk);
-            return Ok(());
+            return Ok(false);
         };
         if frame::chunk_len(e.size, chunk.index) as usize != chunk.payload.len() {
             self.corrupt(chunk);
-            return Ok(());
+            return Ok(false);
         }
         if self.done.contains(entry.into()) {
             self.received_durable += chunk.payload.len() as u64;
-            return Ok(());
+            return Ok(false);
         }
         self.open_entry(entry)?;
-        let Some(open) = self.open.get_mut(&entry) else {
-            return Ok(());
+        let Some(open) = self.open.get(&entry) else {
+            return Ok(false);
         };
         if open.have.contains(chunk.index) {
             if open.durable.contains(chunk.index) {
                 self.received_durable += chunk.payload.len() as u64;
             }
-            return Ok(());
+            return Ok(false);
         }
-        if chunk_digest(&chunk.payload) != chunk.digest {
+        if digest != chunk.digest {
             self.corrupt(chunk);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Writes checked chunks of one entry that follow one another.
+    fn write(&mut self, row: Vec<Queued>) -> Result<(), DiskError> {
+        let Some(first) = row.first().map(|queued| &queued.chunk) else {
             return Ok(());
+        };
+        let (entry, first) = (first.entry, first.index);
+        let end = first + row.len() as u64;
+        let Some(open) = self.open.get_mut(&entry) else {
+            return Ok(());
+        };
+        let payloads: Vec<&[u8]> = row.iter().map(|q| &q.chunk.payload[..]).collect();
+        open.part.write_chunks(first, &payloads)?;
+        for Queued { chunk, .. } in &row {
+            if chunk.index == open.tree.leaves() {
+                open.tree.push(&chunk.digest);
+            }
         }
-        open.part.write_chunk(chunk.index, &chunk.payload)?;
-        if chunk.index == open.tree.leaves() {
-            open.tree.push(&chunk.digest);
-        }
-        open.have.insert(chunk.index, chunk.index + 1);
-        open.fresh.insert(chunk.index, chunk.index + 1);
-        self.unsynced += chunk.payload.len() as u64;
+        open.have.insert(first, end);
+        open.fresh.insert(first, end);
+        self.unsynced += payloads.iter().map(|p| p.len() as u64).sum::<u64>();
+        // Their places are free before anybody may hear that they are durable: the sender fills them
+        // again at once, and must not seem to send more than it may.
+        drop(row);
         if self.received >= REPORT_BYTES {
             self.report_received();
         }

@@ -14,13 +14,13 @@ use kith_core::input::{Input, ServeKey, ServeNews};
 use kith_protocol::frame::{self, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId, limits};
+use kith_protocol::{Code, LinkId};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::faults::source_code;
 use super::lanes::Lanes;
 use super::tasks::Tasks;
-use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
+use crate::disk::{ChunkRead, DiskError, EntryKind, HASH_TOGETHER, SourceEntry, SourceReader};
 use crate::rtc::Lane;
 
 /// Chunks reported and sent together.
@@ -245,23 +245,27 @@ impl Reader {
             Err(error) => return Ok(Err(error)),
         };
         let mut batch = Batch::new(entry);
-        let mut scratch = Vec::new();
-        for index in 0..reader.chunks() {
-            if have.contains(index) {
-                scratch.resize(limits::CHUNK, 0);
-                match reader.read_chunk(index, &mut scratch) {
-                    Ok(_) => {}
-                    Err(error) => return Ok(Err(error)),
-                }
-                if self.stopped() {
-                    return Err(Stopped);
-                }
-                continue;
-            }
-            let read = |buf: &mut [u8]| reader.read_chunk(index, buf);
-            match self.frame(entry, file.size, index, read) {
-                Ok(frame) => batch.push(index, frame),
+        while reader.next_chunk() < reader.chunks() {
+            let first = reader.next_chunk();
+            let some = first..reader.chunks().min(first + HASH_TOGETHER as u64);
+            // Behind the place of their headers, so that they are never copied.
+            let mut frames: Vec<BytesMut> = some
+                .clone()
+                .map(|index| BytesMut::zeroed(HEADER + frame::chunk_len(file.size, index) as usize))
+                .collect();
+            let mut payloads: Vec<&mut [u8]> =
+                frames.iter_mut().map(|f| &mut f[HEADER..]).collect();
+            let read = match reader.read_chunks(first, &mut payloads) {
+                Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
+            };
+            if self.stopped() {
+                return Err(Stopped);
+            }
+            // What the receiver has is read for the file's hash alone.
+            let frames = some.zip(frames).zip(read);
+            for ((index, frame), read) in frames.filter(|((i, _), _)| !have.contains(*i)) {
+                batch.push(index, self.framed(entry, index, frame, &read));
             }
             if batch.frames.len() >= BATCH {
                 self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
@@ -296,9 +300,10 @@ impl Reader {
         };
         let mut batch = Batch::new(entry);
         for index in ranges.ranges().iter().flat_map(|&(a, b)| a..b) {
-            let read = |buf: &mut [u8]| reader.read_again(index, buf);
-            match self.frame(entry, file.size, index, read) {
-                Ok(frame) => batch.push(index, frame),
+            let len = frame::chunk_len(file.size, index) as usize;
+            let mut frame = BytesMut::zeroed(HEADER + len);
+            match reader.read_again(index, &mut frame[HEADER..]) {
+                Ok(read) => batch.push(index, self.framed(entry, index, frame, &read)),
                 Err(error) => {
                     self.fail(file, &error);
                     return Err(Stopped);
@@ -311,28 +316,13 @@ impl Reader {
         self.send(batch)
     }
 
-    /// Reads a chunk behind the place of its header, so that it is never copied.
-    fn frame(
-        &self,
-        entry: u32,
-        size: u64,
-        index: u64,
-        read: impl FnOnce(&mut [u8]) -> Result<ChunkRead, DiskError>,
-    ) -> Result<Bytes, DiskError> {
-        let len = frame::chunk_len(size, index);
-        let mut payload = BytesMut::zeroed(HEADER + len as usize);
-        let digest = read(&mut payload[HEADER..])?.digest;
+    /// A chunk that was read behind the place of its header, with its header.
+    fn framed(&self, entry: u32, index: u64, mut chunk: BytesMut, read: &ChunkRead) -> Bytes {
         let mut header = BytesMut::with_capacity(HEADER);
-        frame::put_chunk_header(
-            &mut header,
-            self.plan.transfer,
-            entry,
-            index,
-            len,
-            &digest.0,
-        );
-        payload[..HEADER].copy_from_slice(&header);
-        Ok(payload.freeze())
+        let (transfer, len) = (self.plan.transfer, read.len as u32);
+        frame::put_chunk_header(&mut header, transfer, entry, index, len, &read.digest.0);
+        chunk[..HEADER].copy_from_slice(&header);
+        chunk.freeze()
     }
 
     fn send(&self, batch: Batch) -> Result<(), Stopped> {
