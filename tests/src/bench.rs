@@ -7,6 +7,8 @@ mod others;
 mod plot;
 mod watched;
 
+pub mod talk;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -125,13 +127,8 @@ pub fn send_receive(place: &impl Place, what: &Path, dir: &Path) -> Run {
         ]);
         command
     };
-    let listen = format!("{}:0", place.addr(Side::A));
-    let mut server = place.start(
-        Side::A,
-        Command::new(&bin).args(["room-server", "--listen", &listen, "--stun", "", "--json"]),
-    );
-    let addr = server.json_line(|v| v["addr"].as_str().map(str::to_string));
-    let (path, url) = (what.to_str().unwrap(), format!("http://{addr}"));
+    let (server, url) = room_server(place);
+    let path = what.to_str().unwrap();
     let mut send = place.start(Side::A, &mut kith("Ada", &["send", path, "--server", &url]));
     let invite = send.json_line(|v| v["invite"].as_str().map(str::to_string));
     let into = home("in");
@@ -179,6 +176,15 @@ fn same(sent: &Path, got: &Path) -> u64 {
 /// What was written before costs this run nothing.
 fn settle() {
     rustix::fs::sync();
+}
+
+/// A fresh room server where the sender runs, and its address.
+pub fn room_server(place: &impl Place) -> (Watched, String) {
+    let listen = format!("{}:0", place.addr(Side::A));
+    let args = ["room-server", "--listen", &listen, "--stun", "", "--json"];
+    let mut server = place.start(Side::A, Command::new(program("KITH_BIN")).args(args));
+    let addr = server.json_line(|v| v["addr"].as_str().map(str::to_string));
+    (server, format!("http://{addr}"))
 }
 
 fn program(variable: &str) -> PathBuf {

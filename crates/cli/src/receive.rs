@@ -207,6 +207,9 @@ impl Receiving {
                 FetchPhase::Seen
                 | FetchPhase::Offered
                 | FetchPhase::Accepted
+                | FetchPhase::Queued
+                | FetchPhase::Paused
+                | FetchPhase::Blocked
                 | FetchPhase::Stalled
                 | FetchPhase::Done
                 | FetchPhase::Declined => {}
@@ -365,7 +368,10 @@ fn verdict<'a>(offers: impl Iterator<Item = &'a Standing>, stay: bool) -> Verdic
             FetchPhase::Offered if offer.answer == Answer::Refused => refused = true,
             FetchPhase::Seen | FetchPhase::Offered => waits |= offer.linked || taken,
             FetchPhase::Accepted | FetchPhase::Fetching => flows = true,
-            FetchPhase::Stalled => waits = true,
+            FetchPhase::Queued | FetchPhase::Paused | FetchPhase::Stalled => waits = true,
+            FetchPhase::Blocked => {
+                failed = failed.or(Some(offer.view.why.unwrap_or(Code::DiskError)));
+            }
             FetchPhase::Done => done = true,
             FetchPhase::Failed if taken => {
                 failed = failed.or(Some(offer.view.why.unwrap_or(Code::Unknown)));

@@ -308,7 +308,13 @@ fn verdict(receivers: &[ReceiverView], wanted: u32) -> Verdict {
     match source {
         _ if any(ServePhase::Serving) => Verdict::Wait,
         Some(code) => Verdict::Failed(code),
-        None if any(ServePhase::Stalled) => Verdict::Wait,
+        None if any(ServePhase::Stalled)
+            || any(ServePhase::Queued)
+            || any(ServePhase::Paused)
+            || any(ServePhase::Blocked) =>
+        {
+            Verdict::Wait
+        }
         None if done.count() as u64 >= u64::from(wanted) => Verdict::Done,
         None => Verdict::Wait,
     }
@@ -323,6 +329,9 @@ fn receiver_line(before: Option<ServePhase>, r: &ReceiverView) -> Option<String>
     let why = |otherwise: Code| r.why.unwrap_or(otherwise).text();
     Some(match r.phase {
         ServePhase::Offered => format!("{name} sees the offer."),
+        ServePhase::Queued => format!("{name} takes it when its turn comes."),
+        ServePhase::Paused => format!("{name}: paused."),
+        ServePhase::Blocked => format!("{name}: {}", why(Code::DiskError)),
         ServePhase::Serving if before == Some(ServePhase::Stalled) => {
             format!("{name} is back; going on.")
         }

@@ -10,7 +10,7 @@ use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, IceServer};
 use kith_protocol::sealed::SealedBody;
-use kith_protocol::{LinkId, PeerId, RoomId, Sid};
+use kith_protocol::{LinkId, OfferId, PeerId, RoomId, Sid};
 
 use crate::input::{Candidate, CommandResult, JobId, ReqId, ServeKey};
 use crate::record::{FetchKey, FetchRecord, Put};
@@ -46,6 +46,8 @@ pub enum Effect {
     Serve(ServeKey, u32, ServeEffect),
     /// To the fetch worker number `run`.
     Fetch(FetchKey, u32, FetchEffect),
+    /// So many bytes per second at most, for this; without a bound if absent.
+    Bound(Bound, Option<u64>),
     /// Make these durable, together or not at all; answered by `Stored` or `StoreFailed`.
     Store(JobId, Vec<Put>),
     /// Read our own log from `from` on, at most `max` entries; answered by `ChatLoaded`.
@@ -63,6 +65,15 @@ pub enum Effect {
     Reply(ReqId, CommandResult),
     /// Tells the front ends.
     Event(Event),
+}
+
+/// What shares a bound. Each serve may have one of its own beside: [`ServeEffect::Pace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bound {
+    /// Everything that is sent.
+    Up,
+    /// One offer of ours, to all its receivers.
+    Offer(RoomId, OfferId),
 }
 
 /// To the connection with the room server.
@@ -154,6 +165,10 @@ pub enum ServeEffect {
         /// Which chunks.
         ranges: RangeSet,
     },
+    /// Send nothing, or go on. What is handed to the lane already still goes.
+    Hold(bool),
+    /// What the receiver wants at most, in bytes per second.
+    Pace(Option<u64>),
     /// Stop now.
     Stop,
 }
@@ -183,6 +198,20 @@ pub enum FetchEffect {
         entry: u32,
         /// Of the whole file: see [`kith_protocol::tree`].
         hash: Digest,
+    },
+    /// Look whether the disk takes so many bytes in this folder now; answered by `Probed`.
+    Probe {
+        /// The folder.
+        dir: String,
+        /// Bytes.
+        needed: u64,
+    },
+    /// Remove the part files of a fetch that no worker has.
+    Discard {
+        /// Which.
+        record: Arc<FetchRecord>,
+        /// Entries that were begun.
+        begun: Vec<u32>,
     },
     /// Stop now; remove part files if asked.
     Stop {

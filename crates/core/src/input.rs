@@ -1,6 +1,6 @@
 //! What happens to the engine.
 
-use kith_api::ApiError;
+use kith_api::{ApiError, TransferSettings};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
@@ -8,7 +8,7 @@ use kith_protocol::room::ServerMessage;
 use kith_protocol::sealed::{Hello, SealedBody};
 use kith_protocol::{Code, Invite, LinkId, OfferId, PeerId, RoomId, Sid};
 
-use crate::record::{ChatRecord, FetchKey};
+use crate::record::{ChatRecord, FetchKey, OfferRecord};
 
 /// Numbers a request, so that its reply finds the caller.
 pub type ReqId = u64;
@@ -79,6 +79,18 @@ pub enum Command {
     Decline(FetchKey),
     /// Take back our own offer.
     Withdraw(RoomId, OfferId),
+    /// Hold a fetch back, or an offer of ours from one receiver or from all.
+    Pause(FetchKey, Option<PeerId>),
+    /// Let it go on.
+    Resume(FetchKey, Option<PeerId>),
+    /// Give a fetch the place before another, or the last one.
+    Reorder(FetchKey, Option<FetchKey>),
+    /// Bytes per second for a fetch, or for an offer of ours.
+    Limit(FetchKey, Option<u64>),
+    /// What holds for all transfers.
+    Transfers(Box<TransferSettings>),
+    /// An offer that an earlier process made: its files as they are now, if they are the same.
+    Restore(Box<OfferRecord>, Result<Vec<Entry>, Code>),
     /// Have another display name, one that is fit to show.
     Rename(String),
 }
@@ -96,6 +108,8 @@ pub struct NewOffer {
     pub note: Option<String>,
     /// The manifest. The disk layer finds the real files by the offer's id.
     pub entries: Vec<Entry>,
+    /// Where the files are, for an offer that outlives the process.
+    pub paths: Vec<String>,
 }
 
 /// A successful reply.
@@ -209,6 +223,13 @@ pub struct ServeKey {
     pub offer: OfferId,
 }
 
+impl ServeKey {
+    /// Of its parts.
+    pub fn new(room: RoomId, peer: PeerId, offer: OfferId) -> Self {
+        ServeKey { room, peer, offer }
+    }
+}
+
 /// From a serve worker.
 #[derive(Debug, Clone)]
 pub enum ServeNews {
@@ -269,6 +290,19 @@ pub enum FetchNews {
         /// Which entry.
         entry: u32,
     },
+    /// The disk does not take it for now, and the worker ended.
+    Refused(Refusal),
+    /// What [`crate::effect::FetchEffect::Probe`] found. No worker is concerned.
+    Probed(Result<(), Refusal>),
     /// The worker ended.
     Failed(Code),
+}
+
+/// Why a disk does not take something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: Code,
+    /// Bytes that lack, where that is known.
+    pub missing: Option<u64>,
 }

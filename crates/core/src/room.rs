@@ -5,6 +5,7 @@
 //! members: losing the server, theirs or ours, touches no link.
 
 mod apply;
+mod holding;
 mod linking;
 mod sealing;
 mod seats;
@@ -62,6 +63,8 @@ pub struct Room {
     chat: Chat,
     serves: Serves,
     fetches: Fetches,
+    /// Fetches may stand otherwise than when turns were given last.
+    unsettled: bool,
     changes: Changes,
 }
 
@@ -98,14 +101,15 @@ struct Changes {
 
 impl Room {
     /// A room that is not yet entered, with what the store knows of it.
-    pub fn new(invite: Invite, me: PeerId, saved: &Saved) -> Self {
+    pub fn new(invite: Invite, me: PeerId, saved: &Saved, keep: bool) -> Self {
         let keys = invite.keys();
         let id = keys.room_id();
         Room {
             session: Session::new(id, invite.server().clone()),
             chat: Chat::new(id, me, &saved.heads, &saved.acked),
             serves: Serves::new(id, me),
-            fetches: Fetches::new(id, &saved.fetches),
+            fetches: Fetches::new(id, &saved.fetches, keep),
+            unsettled: true,
             id,
             invite,
             keys,
@@ -126,6 +130,7 @@ impl Room {
             self.changes.offers.extend(ours.chain(self.fetches.ids()));
         }
         self.open = true;
+        self.unsettled = true;
         self.changes.room = true;
         let out = self.chat.on_time(ctx);
         self.apply_chat(out, ctx);
@@ -139,6 +144,7 @@ impl Room {
         }
         self.serves.stop(ctx);
         self.fetches.stop(ctx);
+        self.unsettled = true;
         for (peer, person) in &mut self.people {
             if let Some(link) = person.link.take() {
                 link.send(PeerMessage::Bye {}, ctx);
@@ -329,6 +335,7 @@ impl Room {
         self.apply_chat(out, ctx);
         self.members.values_mut().for_each(|m| m.on_time(ctx));
         self.seat_waiting(ctx);
+        self.fetches.on_time(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
             let Some(person) = self.people.get_mut(&peer) else {
                 continue;
@@ -359,7 +366,7 @@ impl Room {
         });
         members
             .chain(people)
-            .chain([self.chat.deadline()])
+            .chain([self.chat.deadline(), self.fetches.deadline()])
             .fold(self.session.deadline(), Deadline::earliest)
     }
 

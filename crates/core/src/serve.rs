@@ -7,6 +7,7 @@
 //! first says what it has, then accepts; a worker then sends the rest. What the receiver
 //! acknowledges is durable there.
 
+mod hold;
 mod offering;
 mod progress;
 mod view;
@@ -26,6 +27,7 @@ use crate::engine::Ctx;
 use crate::input::ServeKey;
 use crate::offer;
 use crate::time::Mono;
+use hold::{Hold, Why};
 
 /// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
 const MAX_DECLARED: usize = 65_536;
@@ -57,7 +59,16 @@ struct Offer {
     total: u64,
     /// Empty: everybody.
     to: BTreeSet<PeerId>,
-    withdrawn: bool,
+    /// No longer on offer, for this reason.
+    withdrawn: Option<Code>,
+    /// Held back from all, those who come later too.
+    paused: bool,
+    /// Bytes per second, all receivers together.
+    cap: Option<u64>,
+    /// Where its files are, where it outlives the process.
+    paths: Vec<String>,
+    /// Receivers that an earlier process held it back from.
+    held: BTreeSet<PeerId>,
     /// When it was made, milliseconds since 1970.
     at: u64,
     receivers: BTreeMap<PeerId, Receiver>,
@@ -73,6 +84,7 @@ struct Receiver {
     verified_bytes: u64,
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
+    hold: Hold,
     /// Why the receiver was told that it is gone. Until it is announced again, what the receiver
     /// says was said before it knew.
     gone: Option<Code>,
@@ -150,6 +162,10 @@ impl Serves {
             };
             r.declared = Declared::default();
             r.paged = 0;
+            if r.hold.there.is_some() {
+                out.push(ServeOut::Changed(*id));
+            }
+            r.hold.unsaid();
             if let State::Serving { .. } = r.state {
                 stop(room, peer, *id, r, ctx);
                 r.state = State::Stalled;
@@ -241,6 +257,14 @@ impl Serves {
                 }
                 Vec::new()
             }
+            PeerMessage::Pause { offer_id, why } => {
+                self.on_held(peer, offer_id, Some(Why::of(why)), ctx)
+            }
+            PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, None, ctx),
+            PeerMessage::Pace {
+                offer_id,
+                bytes_per_s,
+            } => self.on_pace(peer, offer_id, bytes_per_s, ctx),
             PeerMessage::OfferDone { offer_id } => self.finish(peer, offer_id, State::Done, ctx),
             PeerMessage::Decline { offer_id, why } => {
                 self.finish(peer, offer_id, State::Declined(why), ctx)
@@ -267,6 +291,11 @@ impl Serves {
         }
     }
 
+    /// Whether it is an offer of ours.
+    pub fn has(&self, id: OfferId) -> bool {
+        self.offers.contains_key(&id)
+    }
+
     /// Ends all workers; receivers may go on over their next links.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let room = self.room;
@@ -274,6 +303,7 @@ impl Serves {
             for (peer, r) in &mut offer.receivers {
                 stop(room, *peer, *id, r, ctx);
                 r.declared = Declared::default();
+                r.hold.unsaid();
                 if let State::Serving { .. } = r.state {
                     r.state = State::Stalled;
                 }
@@ -326,15 +356,12 @@ impl Serves {
             done: r.verified.clone(),
             have: r.durable.clone(),
         };
-        ctx.out(Effect::Serve(
-            ServeKey {
-                room,
-                peer,
-                offer: id,
-            },
-            run,
-            effect,
-        ));
+        r.hold.unsaid();
+        let key = ServeKey::new(room, peer, id);
+        ctx.out(Effect::Serve(key, run, effect));
+        if r.hold.holds() {
+            r.tell_worker(key, ctx);
+        }
         vec![ServeOut::Changed(id)]
     }
 
@@ -375,7 +402,7 @@ impl Serves {
     }
 
     fn receiver(&mut self, peer: PeerId, id: OfferId) -> Option<(OfferRef<'_>, &mut Receiver)> {
-        let offer = self.offers.get_mut(&id).filter(|o| !o.withdrawn)?;
+        let offer = self.offers.get_mut(&id).filter(|o| o.withdrawn.is_none())?;
         let r = offer.receivers.get_mut(&peer)?;
         Some((
             OfferRef {
@@ -399,6 +426,7 @@ impl Receiver {
             verified: RangeSet::new(),
             verified_bytes: 0,
             declared: Declared::default(),
+            hold: Hold::default(),
             gone: None,
             paged: 0,
             sent: BTreeMap::new(),

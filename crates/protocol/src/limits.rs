@@ -53,6 +53,8 @@ pub const MAX_RANGES: usize = 1024;
 pub const MAX_FRAME_PAYLOAD: usize = CHUNK;
 /// Largest file that can be offered, in bytes: the limit of signed 64-bit file offsets.
 pub const MAX_FILE: u64 = i64::MAX as u64;
+/// Least bound that a transfer may have, in bytes per second: below it a chunk takes minutes.
+pub const MIN_PACE: u64 = 1024;
 
 /// Members a room holds unless its owner says otherwise.
 pub const DEFAULT_CAPACITY: u16 = 32;

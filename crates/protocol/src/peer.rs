@@ -145,6 +145,30 @@ pub enum PeerMessage {
         /// The offer.
         offer_id: OfferId,
     },
+    /// Whoever says this, sender or receiver, holds its side of the transfer back: nothing more is
+    /// to be sent until it says `resume`. Each side has a hold of its own. It does not outlive the
+    /// link, so it is said again over the next one; a receiver's `accept` ends its own.
+    Pause {
+        /// The offer.
+        offer_id: OfferId,
+        /// Absent: the user wants it so. `busy`: the receiver has others to get through first.
+        /// Otherwise what the receiver's disk refuses with; an `accept` follows when it is mended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Code>,
+    },
+    /// The side that said `pause` is ready again.
+    Resume {
+        /// The offer.
+        offer_id: OfferId,
+    },
+    /// What the receiver wants at most. The sender obeys the least of all bounds there are.
+    Pace {
+        /// The offer.
+        offer_id: OfferId,
+        /// Absent: no bound. Below [`limits::MIN_PACE`] it counts as that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes_per_s: Option<u64>,
+    },
     /// The sender of this leaves on purpose.
     Bye {},
     /// A message this build does not know; skipped.
@@ -295,6 +319,9 @@ impl PeerMessage {
             | PeerMessage::EntryDone { .. }
             | PeerMessage::Verified { .. }
             | PeerMessage::OfferDone { .. }
+            | PeerMessage::Pause { .. }
+            | PeerMessage::Resume { .. }
+            | PeerMessage::Pace { .. }
             | PeerMessage::Bye {}
             | PeerMessage::Unknown => Ok(()),
         }

@@ -314,11 +314,29 @@ fn peer_messages() {
             entries: ranges,
         },
         PeerMessage::OfferDone { offer_id },
+        PeerMessage::Pause {
+            offer_id,
+            why: None,
+        },
+        PeerMessage::Pause {
+            offer_id,
+            why: Some(Code::DiskFull),
+        },
+        PeerMessage::Resume { offer_id },
+        PeerMessage::Pace {
+            offer_id,
+            bytes_per_s: Some(1 << 20),
+        },
+        PeerMessage::Pace {
+            offer_id,
+            bytes_per_s: None,
+        },
         PeerMessage::Bye {},
     ];
     kinds!(
         &values, PeerMessage: Confirm, ChatSync, Chat, ChatAck, Offer, Entries, Browse, Accept,
-        Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Bye, = Unknown
+        Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Pause, Resume, Pace,
+        Bye, = Unknown
     );
     let write = |m: &PeerMessage| String::from_utf8(m.to_bytes().to_vec()).unwrap();
     golden("peer.jsonl", &values, write, |l| {

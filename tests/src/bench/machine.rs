@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-/// Processor, cores, memory, kernel, and how large a UDP buffer may be.
+/// Processor, cores, memory, kernel, how large a UDP buffer may be, and what else went on: the load of
+/// the minutes before. Ask before a bench begins.
 pub fn machine() -> String {
     let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let value = |text: &str, key: &str| {
@@ -18,8 +19,10 @@ pub fn machine() -> String {
     let gib = kib / f64::from(1 << 20);
     let kernel = file("/proc/sys/kernel/osrelease");
     let buffer = file("/proc/sys/net/core/rmem_max");
+    let load = file("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("?");
     format!(
-        "{cpu}, {cores} cores, {gib:.0} GiB; Linux {}; net.core.rmem_max {}",
+        "{cpu}, {cores} cores, {gib:.0} GiB; Linux {}; net.core.rmem_max {}; load before it began {load}",
         kernel.trim(),
         buffer.trim()
     )

@@ -355,7 +355,7 @@ impl Views {
             Change::Offer(v) => {
                 self.offers.insert((v.room, v.from, v.offer), v);
             }
-            Change::Me(_) | Change::Message(_) => {}
+            Change::Me(_) | Change::Message(_) | Change::Transfers(_) => {}
         }
     }
 

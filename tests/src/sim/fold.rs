@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kith_api::{Change, Event, MessageView, OfferView, PersonView, RoomView, Snapshot};
+use kith_api::{
+    Change, Event, MessageView, OfferView, PersonView, RoomView, Snapshot, TransferSettings,
+};
 use kith_protocol::{OfferId, PeerId, RoomId};
 
 /// What a front end holds.
@@ -13,6 +15,7 @@ pub(crate) struct Fold {
     people: BTreeMap<(RoomId, PeerId), PersonView>,
     offers: BTreeMap<(RoomId, PeerId, OfferId), OfferView>,
     messages: BTreeMap<PeerId, BTreeMap<u64, MessageView>>,
+    transfers: TransferSettings,
 }
 
 impl Fold {
@@ -49,6 +52,7 @@ impl Fold {
                 }
                 self.offers.insert((v.room, v.from, v.offer), v);
             }
+            Change::Transfers(v) => self.transfers = v,
             Change::Message(v) => {
                 let shown = self.messages.entry(v.author).or_default();
                 let last = shown.keys().next_back().copied();
@@ -79,6 +83,10 @@ impl Fold {
         );
         same("rooms", self.rooms.values(), &snapshot.rooms);
         same("people", self.people.values(), &snapshot.people);
+        assert_eq!(
+            self.transfers, snapshot.transfers,
+            "what holds for all transfers"
+        );
         let key = |o: &OfferView| (o.room, o.from, o.offer);
         if snapshot.offers.is_sorted_by_key(key) {
             same("offers", self.offers.values(), &snapshot.offers);

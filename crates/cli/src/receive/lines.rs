@@ -79,6 +79,9 @@ pub fn step_line(from: &str, before: &OfferView, now: &OfferView) -> Option<Stri
         FetchPhase::Seen
         | FetchPhase::Offered
         | FetchPhase::Accepted
+        | FetchPhase::Queued
+        | FetchPhase::Paused
+        | FetchPhase::Blocked
         | FetchPhase::Fetching
         | FetchPhase::Stalled
         | FetchPhase::Declined => None,

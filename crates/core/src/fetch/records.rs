@@ -31,7 +31,7 @@ impl Fetches {
                 let mut out = vec![changed];
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));
-                } else {
+                } else if f.runs() {
                     out.extend(self.attach(key, ctx));
                 }
                 out

@@ -23,6 +23,9 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return Vec::new();
         };
+        if let FetchNews::Probed(found) = news {
+            return self.on_probed(key, found, ctx);
+        }
         let active = matches!(
             f.state,
             State::Accepted | State::Fetching { .. } | State::Stalled
@@ -41,7 +44,10 @@ impl Fetches {
                 let Some(record) = &mut f.record else {
                     return Vec::new();
                 };
-                Arc::make_mut(record).roots = roots;
+                let kept = Arc::make_mut(record);
+                kept.roots = roots;
+                kept.hold = f.hold.record();
+                f.hold.kept = true;
                 // The record starts over, so that nothing stale stands beside it.
                 let mut puts = vec![Put::DropFetch(key), Put::Fetch((**record).clone())];
                 let ranges = f
@@ -61,6 +67,7 @@ impl Fetches {
             }
             FetchNews::Durable { entry, ranges } => {
                 f.strikes = 0;
+                f.hold.refusals = 0;
                 let finishing = |(of, after): &(FetchKey, After)| match after {
                     After::Complete { run: r, entries } => {
                         (*of, *r) == (key, run) && entries.iter().any(|(e, _)| *e == entry)
@@ -146,6 +153,9 @@ impl Fetches {
                 vec![FetchOut::Send(key.from, want), changed]
             }
             FetchNews::Failed(code) => self.fail(key, code, ctx),
+            FetchNews::Refused(refusal) => self.refuse(key, refusal, ctx),
+            // Taken above.
+            FetchNews::Probed(_) => Vec::new(),
         }
     }
 }

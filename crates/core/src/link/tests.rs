@@ -437,6 +437,41 @@ fn any_sign_of_life_ends_the_silence() {
 }
 
 #[test]
+fn a_path_that_is_back_after_a_long_silence_asks_for_a_new_link() {
+    let connected = LinkNews::Ice(IceState::Connected);
+    for (silence, worn) in [(WORN - Duration::from_millis(1), false), (WORN, true)] {
+        for (lost, news) in [
+            (false, LinkNews::Heard),
+            (true, LinkNews::Heard),
+            (true, connected.clone()),
+        ] {
+            let mut world = World::new();
+            let mut link = opened(&mut world, true);
+            let heard = world.now.mono;
+            if lost {
+                world.now.mono = heard + Duration::from_secs(2);
+                link.handle(LinkNews::Ice(IceState::Disconnected), &mut world.ctx());
+            }
+            world.now.mono = heard + silence;
+            let out = link.handle(news.clone(), &mut world.ctx());
+            assert_eq!(out.contains(&LinkOut::Worn), worn, "{silence:?} {news:?}");
+            assert_eq!(link.view().0, LinkPhase::Connected, "until there is one");
+            let out = link.handle(news, &mut world.ctx());
+            assert!(!out.contains(&LinkOut::Worn), "once");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_never_stood_is_not_worn() {
+    let mut world = World::new();
+    let mut link = offering(&mut world);
+    world.now.mono = world.now.mono + WORN;
+    let out = link.handle(LinkNews::ChannelsOpen, &mut world.ctx());
+    assert_eq!(out, []);
+}
+
+#[test]
 fn a_restart_waits_for_the_server() {
     let mut world = World::new();
     let mut link = opened(&mut world, true);

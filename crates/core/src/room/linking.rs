@@ -34,6 +34,21 @@ impl Room {
         }
     }
 
+    /// Has a new link made in the place of one that stands, if the person can be reached.
+    fn renew(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
+        let member = self.people.get(&peer).and_then(|p| p.member);
+        let Some(member) = member.and_then(|sid| self.members.get(&sid)) else {
+            return;
+        };
+        tracing::info!(%peer, "link renewed after a silence");
+        if member.initiator() {
+            self.drop_link(peer, None, ctx);
+            self.new_link(peer, ctx);
+        } else {
+            self.sealed_to(peer, SealedBody::Fresh {}, ctx);
+        }
+    }
+
     pub(super) fn schedule_relink(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
         let Some(person) = self.people.get_mut(&peer) else {
             return;
@@ -97,6 +112,7 @@ impl Room {
                         self.apply_serves(out, ctx);
                     }
                 }
+                LinkOut::Worn => self.renew(peer, ctx),
                 LinkOut::Gone(code) => {
                     tracing::info!(%peer, code = code.name(), "link gone");
                     self.drop_link(peer, Some(code), ctx);
@@ -144,6 +160,11 @@ impl Room {
                 self.apply_serves(out, ctx);
             }
             PeerMessage::Bye {} => self.drop_link(peer, None, ctx),
+            PeerMessage::Pause { offer_id, .. }
+            | PeerMessage::Resume { offer_id }
+            | PeerMessage::Pace { offer_id, .. } => {
+                self.on_hold_message(peer, offer_id, message, ctx);
+            }
             PeerMessage::Confirm { .. } | PeerMessage::Unknown => {}
         }
     }

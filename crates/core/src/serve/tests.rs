@@ -118,6 +118,7 @@ fn offer(to: Vec<PeerId>) -> NewOffer {
         name: "files".into(),
         note: None,
         entries,
+        paths: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kith_api::{ApiError, Snapshot};
-use kith_core::effect::{FetchEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect};
+use kith_core::effect::{self, FetchEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect};
 use kith_core::input::{
     Command, CommandResult, Input, JobId, LinkNews, ReqId, SealNews as CoreSealNews, ServeKey,
     SessionNews,
@@ -20,9 +20,10 @@ use kith_protocol::room::ClientMessage;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, Sid};
 use tokio::sync::{mpsc, oneshot};
 
-use super::fetching::{Fetching, Start};
+use super::fetching::{self, Fetching, Start};
 use super::lanes::Lanes;
 use super::links::{Links, Outgoing};
+use super::pacing::Bound;
 use super::server;
 use super::serving::{Plan, Serving};
 use super::subscription::Subscribers;
@@ -80,6 +81,8 @@ pub(crate) struct State {
     serves: HashMap<ServeKey, (u32, Serving)>,
     fetches: HashMap<FetchKey, (u32, Fetching)>,
     sources: HashMap<(RoomId, OfferId), Arc<[SourceEntry]>>,
+    /// Bounds that several share.
+    bounds: HashMap<effect::Bound, Bound>,
     /// Store jobs that the writer had no place for.
     backlog: VecDeque<(JobId, Vec<Put>)>,
 }
@@ -209,6 +212,7 @@ impl Driver {
             } => self.on_link(room, peer, link, effect),
             Effect::Serve(key, run, effect) => self.on_serve(key, run, effect),
             Effect::Fetch(key, run, effect) => self.on_fetch(key, run, effect),
+            Effect::Bound(of, rate) => self.bound(of).set(rate),
             Effect::Store(job, puts) => {
                 self.state.backlog.push_back((job, puts));
                 self.flush_backlog();
@@ -377,12 +381,25 @@ impl Driver {
                     done,
                     have,
                 };
-                let serving = Serving::start(plan, &self.lanes, &self.tasks, self.inputs.clone());
+                let offer = effect::Bound::Offer(key.room, key.offer);
+                let bounds = vec![self.bound(effect::Bound::Up), self.bound(offer)];
+                let inputs = self.inputs.clone();
+                let serving = Serving::start(plan, bounds, &self.lanes, &self.tasks, inputs);
                 self.state.serves.insert(key, (run, serving));
             }
             ServeEffect::Want { entry, ranges } => {
                 if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
                     serving.want(entry, ranges);
+                }
+            }
+            ServeEffect::Hold(held) => {
+                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
+                    serving.hold(held);
+                }
+            }
+            ServeEffect::Pace(most) => {
+                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
+                    serving.pace(most);
                 }
             }
             ServeEffect::Stop => {
@@ -421,6 +438,17 @@ impl Driver {
                     f.expect(entry, hash);
                 }
             }
+            FetchEffect::Probe { dir, needed } => {
+                let inputs = self.inputs.clone();
+                self.tasks.spawn_blocking("look at a disk", move || {
+                    fetching::look(key, run, &dir, needed, &inputs);
+                });
+            }
+            FetchEffect::Discard { record, begun } => {
+                self.tasks.spawn_blocking("remove part files", move || {
+                    fetching::discard(&record, &begun);
+                });
+            }
             FetchEffect::Stop { discard } => {
                 if self.state.fetches.get(&key).is_some_and(|f| f.0 == run)
                     && let Some((_, fetching)) = self.state.fetches.remove(&key)
@@ -429,6 +457,12 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The bound of this, made where there is none yet.
+    fn bound(&mut self, of: effect::Bound) -> Bound {
+        let bounds = &mut self.state.bounds;
+        bounds.entry(of).or_insert_with(|| Bound::new(None)).clone()
     }
 
     fn flush_backlog(&mut self) {

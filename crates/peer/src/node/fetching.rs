@@ -8,10 +8,11 @@
 //! an earlier life of the process, is read back before the file gets its name.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kith_core::input::{FetchNews, Input};
+use kith_core::input::{FetchNews, Input, Refusal};
 use kith_core::record::{FetchKey, FetchRecord};
 use kith_protocol::LinkId;
 use kith_protocol::frame::{self, Chunk};
@@ -21,12 +22,12 @@ use kith_protocol::tree::Tree;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::faults::target_code;
+use super::faults::{self, ending, refusal};
 use super::lanes::{Lanes, Queued, Taker};
-use super::layout::Layout;
+use super::layout::{self, Layout};
 use super::tasks::Tasks;
 use crate::disk::{
-    DiskError, DiskFault, HASH_TOGETHER, ModTime, PartFile, PartSync, chunk_digests,
+    self, DiskError, DiskFault, HASH_TOGETHER, ModTime, PartFile, PartSync, chunk_digests,
 };
 
 /// Written bytes after which a checkpoint is taken …
@@ -181,9 +182,40 @@ fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, turn: &Turn, 
                 // sends no others.
                 Err(error) => {
                     tracing::info!(%error, "the disk refused a checkpoint");
-                    report.say(FetchNews::Failed(target_code(&error)));
+                    // How many bytes lack is seen when the disk is looked at.
+                    let code = faults::target_code(&error);
+                    let missing = None;
+                    report.say(FetchNews::Refused(Refusal { code, missing }));
                 }
             }
+        }
+    }
+}
+
+/// Looks whether the disk takes so many bytes in this folder, and says so.
+pub(crate) fn look(key: FetchKey, run: u32, dir: &str, needed: u64, inputs: &mpsc::Sender<Input>) {
+    let dir = Path::new(dir);
+    let found = disk::probe(dir, needed).map_err(|error| {
+        tracing::debug!(%error, "the disk still refuses");
+        refusal(&error, dir, needed)
+    });
+    let _ = inputs.blocking_send(Input::Fetch(key, run, FetchNews::Probed(found)));
+}
+
+/// Removes the part files of a fetch that no worker has.
+pub(crate) fn discard(record: &FetchRecord, begun: &[u32]) {
+    if begun.is_empty() || !Path::new(&record.dir).is_dir() {
+        return;
+    }
+    let layout = match Layout::found(record) {
+        Ok(layout) => layout,
+        Err(error) => return tracing::info!(%error, "part files are not removed"),
+    };
+    for entry in begun {
+        let size = record.entries.get(*entry as usize).map(|e| e.size);
+        let part = size.map(|size| layout.part(*entry, size));
+        if let Some(Err(error)) = part.map(|p| p.and_then(|p| p.discard())) {
+            tracing::debug!(%error, "part file not removed");
         }
     }
 }
@@ -199,7 +231,13 @@ fn run(
         Ok(prepared) => prepared,
         Err(error) => {
             tracing::info!(%error, "the folder cannot be prepared");
-            return report.say(FetchNews::Failed(target_code(&error)));
+            let have = |entry| match start.done.contains_key(&entry) {
+                true => u64::MAX,
+                false => start.ranges.get(&entry).map_or(0, RangeSet::count),
+            };
+            let needed = layout::needed(&start.record.entries, have);
+            let dir = Path::new(&start.record.dir);
+            return report.say(ending(&error, dir, needed));
         }
     };
     let mut fetch = Fetch::new(start, layout, syncs, turn, report);
@@ -626,7 +664,15 @@ impl Fetch {
             tracing::info!("a part file was removed by somebody else");
         }
         tracing::info!(%error, "the disk refused");
-        self.report.say(FetchNews::Failed(target_code(error)));
+        let have = |entry: u32| match (self.open.get(&entry), self.before.get(&entry)) {
+            _ if self.done.contains(entry.into()) => u64::MAX,
+            (Some(open), _) => open.have.count(),
+            (None, Some(have)) => have.count(),
+            (None, None) => 0,
+        };
+        let needed = layout::needed(&self.record.entries, have);
+        let dir = Path::new(&self.record.dir);
+        self.report.say(ending(error, dir, needed));
     }
 
     fn discard(&mut self) {

@@ -178,7 +178,7 @@ impl Links {
         let ack_lane = lane.clone();
         self.tasks.spawn("acks", async move {
             while let Some(ack) = ack_queue.recv().await {
-                if ack_lane.send(ack).await.is_err() {
+                if ack_lane.send_at_once(ack).await.is_err() {
                     return;
                 }
             }

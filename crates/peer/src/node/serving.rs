@@ -15,10 +15,11 @@ use kith_protocol::frame::{self, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::faults::source_code;
 use super::lanes::Lanes;
+use super::pacing::{Bound, Gate};
 use super::tasks::Tasks;
 use crate::disk::{ChunkRead, DiskError, EntryKind, HASH_TOGETHER, SourceEntry, SourceReader};
 use crate::rtc::Lane;
@@ -48,6 +49,8 @@ pub(crate) struct Serving {
     link: LinkId,
     transfer: u32,
     window: Arc<Semaphore>,
+    hold: watch::Sender<bool>,
+    pace: Bound,
 }
 
 /// Chunks asked for again.
@@ -82,7 +85,17 @@ enum Item {
 
 impl Serving {
     /// Starts the thread and the task.
-    pub fn start(plan: Plan, lanes: &Lanes, tasks: &Tasks, inputs: mpsc::Sender<Input>) -> Self {
+    /// What is sent obeys `bounds`, which it shares with others.
+    pub fn start(
+        plan: Plan,
+        mut bounds: Vec<Bound>,
+        lanes: &Lanes,
+        tasks: &Tasks,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self {
+        let pace = Bound::new(None);
+        bounds.push(pace.clone());
+        let (gate, hold) = Gate::new(bounds);
         let wants = Arc::new(Wants::default());
         let (items, queue) = mpsc::channel(BATCHES);
         // Made here, not by the task: a stop may come before the task's first step.
@@ -93,12 +106,15 @@ impl Serving {
             link: plan.link,
             transfer: plan.transfer,
             window: Arc::clone(&window),
+            hold,
+            pace,
         };
         let sender = Sender {
             key: plan.key,
             run: plan.run,
             lane: lanes.get(plan.link),
             window,
+            gate,
             inputs,
         };
         tasks.spawn("serve", sender.run(queue));
@@ -113,6 +129,16 @@ impl Serving {
             reader.run();
         });
         serving
+    }
+
+    /// Sends nothing from now on, or goes on.
+    pub fn hold(&self, held: bool) {
+        self.hold.send_replace(held);
+    }
+
+    /// Sends so much at most, in bytes per second.
+    pub fn pace(&self, most: Option<u64>) {
+        self.pace.set(most);
     }
 
     /// Sends these (again) after what is under way.
@@ -148,12 +174,13 @@ struct Sender {
     run: u32,
     lane: Option<Lane>,
     window: Arc<Semaphore>,
+    gate: Gate,
     inputs: mpsc::Sender<Input>,
 }
 
 impl Sender {
-    async fn run(self, mut queue: mpsc::Receiver<Item>) {
-        let Some(lane) = &self.lane else {
+    async fn run(mut self, mut queue: mpsc::Receiver<Item>) {
+        let Some(lane) = self.lane.take() else {
             return;
         };
         while let Some(item) = queue.recv().await {
@@ -170,6 +197,9 @@ impl Sender {
                             return;
                         };
                         place.forget();
+                        if self.gate.pass(frame.len() as u64).await.is_err() {
+                            return;
+                        }
                         if lane.send(frame).await.is_err() {
                             return;
                         }

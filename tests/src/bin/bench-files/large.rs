@@ -13,18 +13,18 @@ use super::Options;
 const FLAT: (f64, f64) = (0.1, 4.0);
 
 pub fn run(options: &Options, gib: u64) {
+    let machine = machine();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("random.bin");
     random_file(&file, gib << 30);
     let run = send_receive(&Loopback, &file, &dir.path().join("run"));
     let mut out = format!(
-        "# A file of {gib} GiB, {}\n\n{}.\n\n\
+        "# A file of {gib} GiB, {}\n\n{machine}.\n\n\
          Written by `./dev bench files --gib {gib}`: loopback, disk to disk, {:.0} MB/s, RSS noted \
          every second.\n\n\
          | | peak RSS, MiB | mean of the second quarter | of the last | flat | CPU s per GB |\n\
          |---|---:|---:|---:|---|---:|\n",
         today(),
-        machine(),
         run.mb_per_s,
     );
     for (name, usage, cpu) in [

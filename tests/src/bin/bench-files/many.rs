@@ -15,6 +15,7 @@ const PER_FOLDER: u32 = 1000;
 const LEAST: u64 = 256 << 20;
 
 pub fn run(options: &Options, files: u32, size: u64) {
+    let machine = machine();
     let dir = tempfile::tempdir().unwrap();
     let (folder, single) = (dir.path().join("many"), dir.path().join("single.bin"));
     make(&folder, files, size);
@@ -29,14 +30,13 @@ pub fn run(options: &Options, files: u32, size: u64) {
     }
     let [many, single, tar] = [0, 1, 2].map(|i| Run::best(&runs[i]));
     let mut out = format!(
-        "# {files} files of {size} bytes, {}\n\n{}.\n\n\
+        "# {files} files of {size} bytes, {}\n\n{machine}.\n\n\
          Written by `./dev bench files --many {files} --size {size}`: loopback, the best of {}. `kith` \
          checks and syncs every file before it has its name; `tar | ssh` does not wait for the \
          disk.\n\n\
          | | files/s | MB/s | CPU s per GB | RSS sender, MiB | RSS receiver, MiB |\n\
          |---|---:|---:|---:|---:|---:|\n",
         today(),
-        machine(),
         options.rounds,
     );
     for (name, run, size) in [

@@ -19,13 +19,14 @@ const NARROW: Quality = Quality::PERFECT.round_trip(40).bits_per_s(200_000_000);
 /// Links beyond loopback, and the MiB that take seconds on each.
 const LINKS: [(&str, Quality, u64); 4] = [
     ("RTT 40 ms", Quality::PERFECT.round_trip(40), 128),
-    ("RTT 40 ms, 200 Mbit/s, queue 1 MiB", NARROW, 128),
+    (
+        "RTT 40 ms, 200 Mbit/s, queue 1 MiB",
+        NARROW.queue(1 << 20),
+        128,
+    ),
     (
         "RTT 40 ms, 200 Mbit/s, queue 256 KiB",
-        Quality {
-            queue: 256 << 10,
-            ..NARROW
-        },
+        NARROW.queue(256 << 10),
         64,
     ),
     (
@@ -56,6 +57,7 @@ struct Measured {
 }
 
 pub fn run(options: &Options) {
+    let machine = machine();
     let mut all = Vec::new();
     let wanted = |link: &str| link.contains(&options.only);
     if wanted("loopback") {
@@ -70,7 +72,7 @@ pub fn run(options: &Options) {
         .into_iter()
         .filter_map(|measured| measured.map_err(|e| eprintln!("bench-files: {e}")).ok())
         .collect();
-    let text = report(&all, options.rounds);
+    let text = report(&all, &machine, options.rounds);
     println!("{text}");
     if let Some(dir) = &options.write {
         fs::create_dir_all(dir).unwrap();
@@ -111,16 +113,15 @@ fn one(program: usize, place: &impl Place, file: &Path, mib: u64, dir: &Path) ->
     }
 }
 
-fn report(all: &[Measured], rounds: u32) -> String {
+fn report(all: &[Measured], machine: &str, rounds: u32) -> String {
     let mut out = format!(
-        "# Files over links, {}\n\n{}.\n\n\
+        "# Files over links, {}\n\n{machine}.\n\n\
          Written by `./dev bench files --matrix`. MB/s (10^6 bytes), the best of {rounds}. All programs \
          share the machine with the link that is made up between them. What they need to meet is not \
          counted. `kith` alone syncs what it wrote and has checked every byte against a hash before \
          it says that it is done; what `scp` and `magic-wormhole` wrote is still in memory then.\n\n\
          ![The same as bars](files.svg)\n\n",
         today(),
-        machine()
     );
     let _ = write!(out, "| link | MiB |");
     for name in PROGRAMS {

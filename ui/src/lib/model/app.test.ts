@@ -72,6 +72,12 @@ class Table implements Host {
     rooms: [room(HOME), room(WORK)],
     people: [ada()],
     offers: [],
+    transfers: {
+      at_once: 3,
+      up: null,
+      down: null,
+      accept: { from: [], most: null, kinds: [], dir: '' },
+    },
   };
 
   call<N extends CommandName>(name: N, request: Commands[N]['request']) {

@@ -151,6 +151,12 @@ export function fetchWord(phase: FetchPhase): { word: string; tone: Tone } {
       return { word: 'Waiting for you', tone: 'busy' };
     case 'accepted':
       return { word: 'Preparing', tone: 'busy' };
+    case 'queued':
+      return { word: 'Waits for its turn', tone: 'quiet' };
+    case 'paused':
+      return { word: 'Paused', tone: 'quiet' };
+    case 'blocked':
+      return { word: 'Cannot be written; it goes on by itself', tone: 'warn' };
     case 'fetching':
       return { word: 'Receiving', tone: 'busy' };
     case 'stalled':
@@ -171,6 +177,12 @@ export function serveWord(receiver: Pick<ReceiverView, 'phase'>): { word: string
   switch (receiver.phase) {
     case 'offered':
       return { word: 'Has not decided', tone: 'quiet' };
+    case 'queued':
+      return { word: 'Waits for its turn', tone: 'quiet' };
+    case 'paused':
+      return { word: 'Paused', tone: 'quiet' };
+    case 'blocked':
+      return { word: 'Cannot be written there; goes on by itself', tone: 'warn' };
     case 'serving':
       return { word: 'Receiving', tone: 'busy' };
     case 'stalled':

@@ -19,7 +19,7 @@ fn key(n: u8) -> FetchKey {
 fn empty() -> Receiver {
     Receiver {
         world: World::new(),
-        fetches: Fetches::new(ROOM, &[]),
+        fetches: Fetches::new(ROOM, &[], false),
     }
 }
 
@@ -114,7 +114,10 @@ fn the_rest_of_a_long_manifest_is_asked_for_when_the_offer_is_taken() {
     assert_eq!(view.phase, FetchPhase::Accepted);
     assert_eq!(
         (view.can, view.dir),
-        (vec![OfferAction::Cancel], Some("down".into()))
+        (
+            vec![OfferAction::Pause, OfferAction::Limit, OfferAction::Cancel],
+            Some("down".into())
+        )
     );
     let out = r.pages(6, AHEAD..count - 1);
     assert_eq!(asked(&out), [AHEAD * 2, AHEAD * 3]);

@@ -20,7 +20,21 @@ import type {
   Theme,
 } from '../generated/api';
 import { type CommandName, type Host, Refusal } from '../host';
-import { ADA, INVITE, ME, file, id, message, moved, offer, person, room, settings } from './parts';
+import {
+  ADA,
+  INVITE,
+  ME,
+  file,
+  id,
+  message,
+  moved,
+  offer,
+  person,
+  receiver,
+  room,
+  settings,
+  transfers,
+} from './parts';
 import { SCENES } from './scenes';
 
 /** Milliseconds between two steps of a transfer. */
@@ -44,7 +58,7 @@ export class FakeHost implements Host {
     if (!make) throw new Error('there is no such scene');
     this.#scene = make(Date.now());
     this.#still = query.has('still');
-    this.#snapshot = structuredClone({ rev: 1, ...this.#scene.snapshot });
+    this.#snapshot = structuredClone({ rev: 1, transfers, ...this.#scene.snapshot });
     this.#messages = this.#scene.messages;
     const theme = (query.get('theme') ?? 'system') as Theme;
     this.#settings = settings(theme, this.#scene.settings);
@@ -116,7 +130,7 @@ export class FakeHost implements Host {
       const made = offer(room, ME, name, files, {
         at: Date.now(),
         note: note ?? undefined,
-        receivers: people.map((p) => ({ peer: p.peer, name: p.name, phase: 'offered', done: 0 })),
+        receivers: people.map((p) => receiver(p.peer, p.name, 'offered')),
       });
       this.#change({ type: 'offer', ...made });
       return { offer: made.offer, skipped: [] };
@@ -134,6 +148,29 @@ export class FakeHost implements Host {
     withdraw: ({ offer }) => {
       this.#change({ type: 'offer', ...this.#find(ME, offer), phase: 'withdrawn', can: [] });
       return {};
+    },
+    pause: ({ from, offer }) => {
+      const old = this.#find(from, offer);
+      const paused = { ...old.paused, here: true };
+      const phase = old.mine ? old.phase : 'paused';
+      this.#change({ type: 'offer', ...moved(old, phase, { paused }) });
+      return {};
+    },
+    resume: ({ from, offer }) => {
+      const old = this.#find(from, offer);
+      const paused = { ...old.paused, here: false };
+      const phase = old.mine ? old.phase : paused.there ? 'paused' : 'fetching';
+      this.#change({ type: 'offer', ...moved(old, phase, { paused }) });
+      return {};
+    },
+    reorder: () => ({}),
+    limit: ({ from, offer, bytes_per_s }) => {
+      this.#change({ type: 'offer', ...this.#find(from, offer), cap: bytes_per_s ?? undefined });
+      return {};
+    },
+    set_transfers: (kept) => {
+      this.#change({ type: 'transfers', ...kept });
+      return kept;
     },
     history: ({ room, before, max }) => this.#history(room, before ?? null, max),
     rename: ({ name }) => {
@@ -214,6 +251,7 @@ export class FakeHost implements Host {
     if (type === 'room') put(s.rooms, 'room');
     if (type === 'person') put(s.people, 'room', 'peer');
     if (type === 'offer') put(s.offers, 'room', 'from', 'offer');
+    if (type === 'transfers') s.transfers = change;
     if (type === 'room-gone') s.rooms = s.rooms.filter((r) => r.room !== change.room);
     const after = s.rev++;
     this.#listen(structuredClone({ type: 'changes', after, rev: s.rev, changes: [change] }));

@@ -14,6 +14,7 @@ import type {
   RoomView,
   Settings,
   Snapshot,
+  TransferSettings,
   Theme,
 } from '../generated/api';
 
@@ -61,9 +62,12 @@ export const file = (path: string, size: number, dir = false): FileView => ({ pa
 const CAN: Record<OfferView['phase'], OfferAction[]> = {
   seen: ['decline'],
   offered: ['accept', 'decline'],
-  accepted: ['cancel'],
-  fetching: ['cancel'],
-  stalled: ['cancel'],
+  accepted: ['pause', 'limit', 'cancel'],
+  queued: ['pause', 'reorder', 'limit', 'cancel'],
+  fetching: ['pause', 'limit', 'cancel'],
+  paused: ['resume', 'limit', 'cancel'],
+  blocked: ['resume', 'pause', 'limit', 'cancel'],
+  stalled: ['pause', 'limit', 'cancel'],
   done: [],
   failed: ['accept', 'decline'],
   declined: ['accept'],
@@ -92,6 +96,7 @@ export function offer(
     total,
     phase,
     done: phase === 'done' ? total : 0,
+    paused: { here: phase === 'paused', there: false },
     receivers: [],
     traffic: {
       sent: 0,
@@ -109,6 +114,14 @@ export function offer(
   };
 }
 
+/** What holds for all transfers as a new installation has it. */
+export const transfers: TransferSettings = {
+  at_once: 3,
+  up: null,
+  down: null,
+  accept: { from: [], most: null, kinds: [], dir: '' },
+};
+
 /** The offer in another phase, with what may be done then. */
 export function moved(old: OfferView, phase: OfferView['phase'], more: Partial<OfferView> = {}) {
   return { ...old, phase, can: CAN[phase], ...more };
@@ -120,7 +133,15 @@ export const receiver = (
   phase: ReceiverView['phase'],
   done = 0,
   more: Partial<ReceiverView> = {},
-): ReceiverView => ({ peer, name, phase, done, ...more });
+): ReceiverView => ({
+  peer,
+  name,
+  phase,
+  done,
+  paused: { here: false, there: phase === 'paused' },
+  can: [],
+  ...more,
+});
 
 const seqs = new Map<string, number>();
 
@@ -145,7 +166,7 @@ export function settings(theme: Theme, more: Partial<Settings> = {}): Settings {
 
 /** What a scene begins with, and what happens in it by itself. */
 export interface Scene {
-  snapshot: Omit<Snapshot, 'rev'>;
+  snapshot: Omit<Snapshot, 'rev' | 'transfers'> & Partial<Pick<Snapshot, 'transfers'>>;
   messages: MessageView[];
   settings?: Partial<Settings>;
   /** An invite that the app was opened with. */
