@@ -37,9 +37,13 @@ impl Desk {
         if self.grants.has(Path::new(path)) || path == self.settings().downloads {
             return Ok(());
         }
-        // Chosen for a fetch that goes on after a restart.
+        // Chosen for a fetch that goes on after a restart, or for what is taken without asking.
         let now = self.node.snapshot(Empty {}).await?;
-        if now.offers.iter().any(|o| o.dir.as_deref() == Some(path)) {
+        let fetched = now.offers.iter().filter_map(|o| o.dir.as_deref());
+        if fetched
+            .chain([&*now.transfers.accept.dir])
+            .any(|d| d == path)
+        {
             return Ok(());
         }
         let message = "Choose the file or folder yourself: the window may not name it.";

@@ -1,40 +1,78 @@
-//! What benches of files share: a run over the bare data channel, a run of `kith send`, and the
-//! processes of both, watched.
+//! What benches of files share: runs over the bare data channel, of `kith send`, and of the programs
+//! it stands beside; the processes of all, watched; tables and a plot.
+
+mod far;
+mod machine;
+mod others;
+mod plot;
+mod watched;
+
+pub mod talk;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::netlab::Side;
 use crate::sha256;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub use far::Far;
+pub use machine::{machine, today};
+pub use others::{Ssh, Wormhole, iperf3};
+pub use plot::{Bar, Panel, svg};
+pub use watched::{Usage, Watched};
+
+/// No step of a bench takes longer than this without a word.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a transfer took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Run {
     /// 10^6 bytes per second.
     pub mb_per_s: f64,
     /// CPU seconds of sender and receiver, per 10^9 bytes.
     pub cpu: [f64; 2],
-    /// Peak RSS of sender and receiver, MiB.
-    pub rss: [f64; 2],
+    /// What sender and receiver took in all.
+    pub usage: [Usage; 2],
 }
 
-/// Where the two ends of a transfer run.
+impl Run {
+    fn new(bytes: f64, seconds: f64, usage: [Usage; 2]) -> Run {
+        Run {
+            mb_per_s: bytes / 1e6 / seconds,
+            cpu: [0, 1].map(|end| usage[end].cpu * 1e9 / bytes),
+            usage,
+        }
+    }
+
+    /// The quickest of some: other work on the machine only ever takes away.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn best(runs: &[Run]) -> &Run {
+        let best = runs.iter().max_by(|a, b| a.mb_per_s.total_cmp(&b.mb_per_s));
+        best.expect("a run")
+    }
+}
+
+/// Where the two ends of a transfer run: the sender at [`Side::A`], the receiver at [`Side::B`].
 pub trait Place {
-    /// Starts a process where the sender runs.
-    fn start_sender(&self, command: &mut Command) -> Watched;
-    /// Starts a process where the receiver runs.
-    fn start_receiver(&self, command: &mut Command) -> Watched;
-    /// Where the room server listens, at the sender's.
-    fn listen(&self) -> String;
+    /// Runs `f` in the network of that side.
+    fn within<T: Send>(&self, side: Side, f: impl FnOnce() -> T + Send) -> T;
+    /// The address of that side.
+    fn addr(&self, side: Side) -> Ipv4Addr;
     /// The loopback port of the sender that leads to this one of the receiver.
-    fn lead_to(&self, port: u64) -> u64;
+    fn lead_to(&self, port: u16) -> u16;
+
+    /// Starts a process there.
+    fn start(&self, side: Side, command: &mut Command) -> Watched {
+        self.within(side, || Watched::start(command))
+    }
 }
 
 /// Both on this machine, over loopback.
@@ -42,19 +80,15 @@ pub trait Place {
 pub struct Loopback;
 
 impl Place for Loopback {
-    fn start_sender(&self, command: &mut Command) -> Watched {
-        Watched::start(command)
+    fn within<T: Send>(&self, _: Side, f: impl FnOnce() -> T + Send) -> T {
+        f()
     }
 
-    fn start_receiver(&self, command: &mut Command) -> Watched {
-        Watched::start(command)
+    fn addr(&self, _: Side) -> Ipv4Addr {
+        Ipv4Addr::LOCALHOST
     }
 
-    fn listen(&self) -> String {
-        "127.0.0.1:0".into()
-    }
-
-    fn lead_to(&self, port: u64) -> u64 {
+    fn lead_to(&self, port: u16) -> u16 {
         port
     }
 }
@@ -62,24 +96,23 @@ impl Place for Loopback {
 /// The raw channel (64 KiB messages, the product's own connection and tuning, one process per
 /// side), by the program that `RAW_CHANNEL_BIN` names.
 pub fn raw_channel(place: &impl Place, mib: u64) -> Run {
+    settle();
     let bin = program("RAW_CHANNEL_BIN");
-    let mut recv = place.start_receiver(Command::new(&bin).arg("recv"));
+    let mut recv = place.start(Side::B, Command::new(&bin).arg("recv"));
     let port = recv.json_line(|v| v["port"].as_u64());
-    let (port, mib) = (place.lead_to(port).to_string(), mib.to_string());
-    let send = place.start_sender(Command::new(&bin).args(["send", &port, &mib]));
+    let port = place.lead_to(u16::try_from(port).unwrap()).to_string();
+    let mib = mib.to_string();
+    let send = place.start(Side::A, Command::new(&bin).args(["send", &port, &mib]));
     let rate = recv.json_line(|v| v["mb_per_s"].as_f64());
     let bytes = (mib.parse::<u64>().unwrap() << 20) as f64;
-    let (send, recv) = (send.finish(), recv.finish());
-    Run {
-        mb_per_s: rate,
-        cpu: [send.cpu, recv.cpu].map(|s| s * 1e9 / bytes),
-        rss: [send.rss, recv.rss],
-    }
+    Run::new(bytes, bytes / 1e6 / rate, [send.finish(), recv.finish()])
 }
 
-/// `kith send` → `kith receive` of `file`, by the program that `KITH_BIN` names, with a fresh room
-/// server, and fresh profiles in `dir`, which is removed at the end.
-pub fn send_receive(place: &impl Place, file: &Path, dir: &Path) -> Run {
+/// `kith send` → `kith receive` of a file or a folder, by the program that `KITH_BIN` names, with a
+/// fresh room server, and fresh profiles in `dir`, which is removed at the end. Timed from the
+/// receiver's word that it begins until its word that all is there, checked and synced.
+pub fn send_receive(place: &impl Place, what: &Path, dir: &Path) -> Run {
+    settle();
     let bin = program("KITH_BIN");
     let home = |name: &str| dir.join(name).to_str().unwrap().to_string();
     let kith = |name: &str, args: &[&str]| {
@@ -94,146 +127,67 @@ pub fn send_receive(place: &impl Place, file: &Path, dir: &Path) -> Run {
         ]);
         command
     };
-    let mut server = place.start_sender(Command::new(&bin).args([
-        "room-server",
-        "--listen",
-        &place.listen(),
-        "--stun",
-        "",
-        "--json",
-    ]));
-    let addr = server.json_line(|v| v["addr"].as_str().map(str::to_string));
-    let (path, url) = (file.to_str().unwrap(), format!("http://{addr}"));
-    let mut send = place.start_sender(&mut kith("Ada", &["send", path, "--server", &url]));
+    let (server, url) = room_server(place);
+    let path = what.to_str().unwrap();
+    let mut send = place.start(Side::A, &mut kith("Ada", &["send", path, "--server", &url]));
     let invite = send.json_line(|v| v["invite"].as_str().map(str::to_string));
     let into = home("in");
     let receive = ["receive", &invite, "--into", &into, "--yes"];
-    let mut receive = place.start_receiver(&mut kith("Bob", &receive));
+    let mut receive = place.start(Side::B, &mut kith("Bob", &receive));
     let phase = |v: &Value, phase: &str| (v["phase"] == phase).then_some(());
     receive.json_line(|v| phase(v, "fetching"));
     let begun = Instant::now();
     receive.json_line(|v| phase(v, "done"));
     let seconds = begun.elapsed().as_secs_f64();
-    let (send, receive) = (send.finish(), receive.finish());
+    let usage = [send.finish(), receive.finish()];
     drop(server);
-    let got = dir.join("in").join(file.file_name().unwrap());
-    assert_eq!(
-        sha256(&got),
-        sha256(file),
-        "what arrived is not what was sent"
-    );
-    let bytes = fs::metadata(file).unwrap().len() as f64;
+    let bytes = same(what, &dir.join("in").join(what.file_name().unwrap()));
     fs::remove_dir_all(dir).unwrap();
-    Run {
-        mb_per_s: bytes / 1e6 / seconds,
-        cpu: [send.cpu, receive.cpu].map(|s| s * 1e9 / bytes),
-        rss: [send.rss, receive.rss],
+    Run::new(bytes as f64, seconds, usage)
+}
+
+/// Bytes of the files in `sent`.
+///
+/// # Panics
+///
+/// If what arrived is not what was sent.
+fn same(sent: &Path, got: &Path) -> u64 {
+    if !sent.is_dir() {
+        assert_eq!(
+            sha256(got),
+            sha256(sent),
+            "what arrived is not what was sent"
+        );
+        return fs::metadata(sent).unwrap().len();
     }
+    let mut names: Vec<_> = fs::read_dir(sent)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    let count = fs::read_dir(got).unwrap().count();
+    assert_eq!(count, names.len(), "entries in {}", got.display());
+    let both = names
+        .iter()
+        .map(|name| same(&sent.join(name), &got.join(name)));
+    both.sum()
+}
+
+/// What was written before costs this run nothing.
+fn settle() {
+    rustix::fs::sync();
+}
+
+/// A fresh room server where the sender runs, and its address.
+pub fn room_server(place: &impl Place) -> (Watched, String) {
+    let listen = format!("{}:0", place.addr(Side::A));
+    let args = ["room-server", "--listen", &listen, "--stun", "", "--json"];
+    let mut server = place.start(Side::A, Command::new(program("KITH_BIN")).args(args));
+    let addr = server.json_line(|v| v["addr"].as_str().map(str::to_string));
+    (server, format!("http://{addr}"))
 }
 
 fn program(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable);
     PathBuf::from(path.unwrap_or_else(|| panic!("{variable} must name the program")))
-}
-
-/// A process whose lines are read and whose CPU time and memory are watched. Killed when dropped.
-pub struct Watched {
-    child: Child,
-    lines: mpsc::Receiver<(Instant, String)>,
-    usage: Option<std::thread::JoinHandle<Usage>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Usage {
-    cpu: f64,
-    rss: f64,
-}
-
-impl Watched {
-    /// Starts it.
-    pub fn start(command: &mut Command) -> Watched {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tx, lines) = mpsc::channel();
-        let out = child.stdout.take().unwrap();
-        std::thread::spawn(move || read(out, &tx));
-        let pid = child.id();
-        Watched {
-            child,
-            lines,
-            usage: Some(std::thread::spawn(move || watch(pid))),
-        }
-    }
-
-    /// Waits for a line of JSON in which `pick` finds something.
-    fn json_line<T>(&mut self, pick: impl Fn(&Value) -> Option<T>) -> T {
-        loop {
-            let (_, line) = self
-                .lines
-                .recv_timeout(PATIENCE)
-                .expect("a line before the deadline");
-            let found = serde_json::from_str(&line)
-                .ok()
-                .and_then(|v: Value| pick(&v));
-            if let Some(found) = found {
-                return found;
-            }
-        }
-    }
-
-    fn finish(mut self) -> Usage {
-        // The usage is read while the process is a zombie: it must be seen before it is reaped.
-        let usage = self.usage.take().unwrap().join().unwrap();
-        assert!(
-            self.child.wait().unwrap().success(),
-            "a process of the bench failed"
-        );
-        usage
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn read(out: ChildStdout, tx: &mpsc::Sender<(Instant, String)>) {
-    for line in BufReader::new(out).lines().map_while(Result::ok) {
-        if tx.send((Instant::now(), line)).is_err() {
-            return;
-        }
-    }
-}
-
-/// CPU time and peak memory of a process, from `/proc`, until it has ended.
-fn watch(pid: u32) -> Usage {
-    let mut usage = Usage::default();
-    loop {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        usage.rss = kib.map_or(usage.rss, |k| k / 1024.0);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((_, rest)) = stat.rsplit_once(')') else {
-            return usage;
-        };
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        // utime and stime, in ticks of 1/100 s on Linux.
-        let ticks = |i: usize| {
-            fields
-                .get(i)
-                .and_then(|f| f.parse::<f64>().ok())
-                .unwrap_or(0.0)
-        };
-        usage.cpu = (ticks(11) + ticks(12)) / 100.0;
-        if fields.first() == Some(&"Z") {
-            return usage;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

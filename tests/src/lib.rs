@@ -111,10 +111,19 @@ pub struct Peer {
 impl Peer {
     /// Starts a node on the profile `home`.
     pub async fn start(home: &Path, name: &str) -> Peer {
+        Peer::start_as(home, name, false).await
+    }
+
+    /// The same, as the window does: it is in its rooms again, and its transfers go on.
+    pub async fn start_again(home: &Path, name: &str) -> Peer {
+        Peer::start_as(home, name, true).await
+    }
+
+    async fn start_as(home: &Path, name: &str, rejoin: bool) -> Peer {
         let config = NodeConfig {
             home: home.to_path_buf(),
             name: Some(name.into()),
-            rejoin: false,
+            rejoin,
             include_loopback: true,
         };
         let node = Node::start(config).await.unwrap();

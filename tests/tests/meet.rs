@@ -90,6 +90,7 @@ async fn two_people_meet_chat_and_hand_over_a_file() {
         to: vec![],
         paths: vec![file.to_str().unwrap().into()],
         note: Some("look".into()),
+        strategy: None,
     };
     let offered = ada.node.offer(offer).await.unwrap();
     let seen = bob
@@ -154,6 +155,7 @@ async fn a_folder_of_more_small_files_than_the_window_has_places_arrives() {
             to: vec![],
             paths,
             note: None,
+            strategy: None,
         })
         .await
         .unwrap();

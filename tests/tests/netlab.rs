@@ -176,6 +176,31 @@ fn a_transfer_goes_on_after_ten_seconds_without_a_link() {
 }
 
 #[test]
+fn a_path_that_is_back_after_a_cut_gets_a_new_link_and_the_file_goes_on() {
+    // Alone at what it does: the association itself would be slow for as long again.
+    let scene = Scene::new(Quality::PERFECT.round_trip(40).bits_per_s(50_000_000));
+    let file = scene.path("film.bin");
+    random_file(&file, 30_000_000);
+    let (sender, mut receiver) = scene.hand_over(&file);
+    let done = |v: &Value| v["done"].as_u64().filter(|_| v["type"] == "offer");
+    receiver.wait("a tenth of the file", |v| {
+        done(v).filter(|done| *done >= 3_000_000)
+    });
+    scene.lab.cut(Duration::from_secs(10));
+    receiver.wait_fields("person", &[("link", "reconnecting")]);
+    // Were it kept, it would go from mending to standing without being made anew.
+    receiver.wait_new("a new link", |v| {
+        let made = v["link"] == "signaling" || v["link"] == "connecting";
+        (v["type"] == "person" && made).then_some(())
+    });
+    let (sent, received) = (succeed(sender), succeed(receiver));
+    assert_eq!(sent.line("summary")["traffic"]["resent_durable"], 0);
+    let traffic = &received.line("summary")["traffic"];
+    assert_eq!(traffic["received_durable"], 0, "{traffic}");
+    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+}
+
+#[test]
 fn the_last_words_of_who_leaves_are_said_until_they_are_heard() {
     let scene = Scene::new(Quality::PERFECT);
     // The file is under way for long enough to cut the way back before it is there.

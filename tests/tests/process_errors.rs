@@ -161,6 +161,39 @@ fn a_full_disk_names_itself_and_the_same_command_goes_on_when_there_is_space() {
     assert_eq!(sender.wait_end().code, Some(0));
 }
 
+#[test]
+fn a_command_that_waits_goes_on_by_itself_when_there_is_space() {
+    if !rustix::process::geteuid().is_root() {
+        println!("cannot run: mounting a small tmpfs needs root");
+        return;
+    }
+    let (_server, addr) = Kith::room_server(0);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Tmpfs::mount(&dir.path().join("disk"), "16m");
+    let file = dir.path().join("big.bin");
+    random_file(&file, 40_000_000);
+    let url = format!("http://{addr}");
+    let send = ["send", file.to_str().unwrap(), "--server", &url];
+    let mut sender = Kith::start(&dir.path().join("ada"), "Ada", &send);
+    let invite = sender.wait("an invite", |v| v["invite"].as_str().map(str::to_string));
+    let into = disk.0.to_str().unwrap();
+    let receive = ["receive", &invite, "--into", into, "--yes", "--wait"];
+    let mut receiver = Kith::start(&dir.path().join("bob"), "Bob", &receive);
+    let blocked = receiver.wait_fields("offer", &[("phase", "blocked"), ("why", "disk-full")]);
+    let missing = blocked["missing"].as_u64().unwrap();
+    assert!((20_000_000..40_000_000).contains(&missing), "{blocked}");
+    sender.wait("the sender to see it", |v| {
+        let r = &v["receivers"][0];
+        (r["phase"] == "blocked" && r["why"] == "disk-full").then_some(())
+    });
+    disk.resize("80m");
+    let ended = receiver.wait_end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let arrived = kith_tests::sha256(&disk.0.join("big.bin"));
+    assert_eq!(arrived, kith_tests::sha256(&file));
+    assert_eq!(sender.wait_end().code, Some(0));
+}
+
 /// A small disk, unmounted when dropped.
 struct Tmpfs(std::path::PathBuf);
 

@@ -212,6 +212,98 @@ async fn window_a_window_and_a_terminal_meet_chat_and_hand_over_a_file() {
     assert_eq!(line, format!("{usual} {}\n", arrived.display()));
 }
 
+/// Bob's window, closed as by its user, and opened again on the same profile.
+async fn again(scene: &Scene, bob: Window) -> Window {
+    bob.close(&scene.screen).await;
+    Window::open(&scene.screen, &scene.home("bob"), &[]).await
+}
+
+/// Bytes received once the bar of a file is there.
+async fn bar(window: &Window, name: &str) -> f64 {
+    let what = format!("bar of {name}");
+    window
+        .wait(&what, async |_| progress(window, name).await)
+        .await
+}
+
+/// Waits until the bar of a file has moved to more than so many bytes.
+async fn beyond(window: &Window, name: &str, bytes: f64) {
+    let what = format!("bar of {name} beyond {bytes}");
+    window
+        .wait(&what, async |_| {
+            (progress(window, name).await? > bytes).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn window_a_file_paused_by_its_receiver_stays_so_across_a_restart_and_completes() {
+    let scene = Scene::start().await;
+    let (ada, bob) = (&scene.ada, scene.bob().await);
+    bob.read("1 of 1 connected").await;
+    let film = scene.home("film.mkv");
+    let size = 300_000_000;
+    random_file(&film, size);
+    ada.drop_files(&scene.screen, &[&film], "[aria-label='Messages and files']")
+        .await;
+    bob.click("button", "Accept: film.mkv").await;
+    beyond(&bob, "film.mkv", 0.0).await;
+    bob.click("button", "Pause: film.mkv").await;
+    bob.read("You paused it").await;
+    ada.read("Bob paused it").await;
+    let before = bar(&bob, "film.mkv").await;
+    assert!(before < size as f64, "it was paused on the way");
+
+    let bob = again(&scene, bob).await;
+    bob.read("You paused it").await;
+    let kept = bar(&bob, "film.mkv").await;
+    assert!(kept >= before, "what had come is still there");
+    // Both know each other again, and nothing comes for that.
+    bob.read("1 of 1 connected").await;
+    ada.read("1 of 1 connected").await;
+    ada.read("Bob paused it").await;
+    say(&bob, "still waiting").await;
+    ada.read("still waiting").await;
+    assert_eq!(bar(&bob, "film.mkv").await.to_bits(), kept.to_bits());
+
+    bob.click("button", "Resume: film.mkv").await;
+    bob.read("Received and checked").await;
+    ada.read("Has everything").await;
+    let downloads = scene.home("bob").join("Downloads");
+    assert_eq!(names(&downloads), ["film.mkv"], "no leftovers");
+    assert_eq!(sha256(&downloads.join("film.mkv")), sha256(&film));
+}
+
+#[tokio::test]
+async fn window_a_file_paused_by_its_sender_says_so_at_the_receiver() {
+    let scene = Scene::start().await;
+    let (ada, bob) = (&scene.ada, scene.bob().await);
+    bob.read("1 of 1 connected").await;
+    let film = scene.home("film.mkv");
+    random_file(&film, 300_000_000);
+    ada.drop_files(&scene.screen, &[&film], "[aria-label='Messages and files']")
+        .await;
+    bob.click("button", "Accept: film.mkv").await;
+    beyond(&bob, "film.mkv", 0.0).await;
+    ada.click("button", "Pause: film.mkv").await;
+    ada.read("You paused it").await;
+    bob.read("Ada paused it").await;
+
+    // The receiver's own bit is another one: both have to let it go on.
+    bob.click("button", "Pause: film.mkv").await;
+    bob.read("You and Ada paused it").await;
+    ada.read("You and Bob paused it").await;
+    ada.click("button", "Resume: film.mkv").await;
+    ada.read("Bob paused it").await;
+    bob.read("You paused it").await;
+    bob.click("button", "Resume: film.mkv").await;
+
+    bob.read("Received and checked").await;
+    ada.read("Has everything").await;
+    let arrived = scene.home("bob").join("Downloads/film.mkv");
+    assert_eq!(sha256(&arrived), sha256(&film));
+}
+
 /// Calls a Tauri command as a page that was taken over would; how it was refused.
 async fn refusal(window: &Window, command: &str, args: serde_json::Value) -> String {
     const SCRIPT: &str = "const [command, args, done] = arguments; \
@@ -273,6 +365,10 @@ async fn window_page_names_only_paths_that_the_user_gave_it() {
         (
             "set_settings",
             json!({ "welcomed": true, "theme": "dark", "downloads": elsewhere, "room_names": {} }),
+        ),
+        (
+            "set_transfers",
+            json!({ "at_once": 3, "accept": { "from": [id], "dir": elsewhere } }),
         ),
     ] {
         let call = json!({ "command": name, "request": request });

@@ -18,6 +18,7 @@ export const SCENES = [
   'empty-room',
   'busy',
   'transfers',
+  'queue',
   'long-names',
   'hostile',
   'many',

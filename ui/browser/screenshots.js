@@ -21,6 +21,9 @@ const all = [
     keys,
   })),
   { name: 'shortcuts', scene: 'busy', keys: 'Control+/' },
+  { name: 'page-transfers', scene: 'queue', keys: 'Control+t' },
+  { name: 'page-transfers-empty', scene: 'empty-room', keys: 'Control+t' },
+  { name: 'page-transfers-many', scene: 'many', keys: 'Control+t' },
   { name: 'people', scene: 'busy', keys: 'Control+p' },
 ];
 for (const { name, scene, keys } of all) {

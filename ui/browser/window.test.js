@@ -230,6 +230,56 @@ describe('the main job, by keyboard alone', () => {
     await close();
   });
 
+  it('pauses a transfer, limits it, and lets it go on', async () => {
+    const { page, complaints, close } = await browser.open({ scene: 'queue', still: false });
+    const card = page.getByRole('article', { name: /holiday\.mp4/ });
+    const pause = await tabTo(page, 'button', 'Pause: holiday.mp4', 400);
+    await pause.press('Enter');
+    await card.getByText('You paused it').waitFor();
+    const limit = await tabTo(page, 'button', 'limit the speed: holiday.mp4', 400);
+    await limit.press('Enter');
+    const dialog = page.getByRole('dialog', { name: 'Limit the speed' });
+    await dialog.getByLabel('At most', { exact: true }).selectOption('Other …');
+    const field = dialog.getByRole('textbox', { name: 'At most, in MB/s' });
+    expect(await field.evaluate((e) => e === document.activeElement)).toBe(true);
+    await page.keyboard.type('fast');
+    await page.keyboard.press('Enter');
+    await dialog.getByRole('alert').getByText('such as 2.5').waitFor();
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('2,5');
+    await page.keyboard.press('Enter');
+    await dialog.waitFor({ state: 'detached' });
+    await card.getByText('At most 2.5 MB/s').waitFor();
+    const resume = await tabTo(page, 'button', 'Resume: holiday.mp4', 400);
+    await resume.press('Enter');
+    await card.getByText('You paused it').waitFor({ state: 'detached' });
+    expect(complaints).toEqual([]);
+    await close();
+  });
+
+  it('puts the queue in another order, and keeps its place there', async () => {
+    const { page, complaints, close } = await browser.open({ scene: 'queue' });
+    const queue = page.getByRole('region', { name: 'Waiting for their turn' });
+    const names = () => queue.locator('.name').allInnerTexts();
+    await page.keyboard.press('Control+t');
+    await queue.waitFor();
+    expect(await names()).toEqual(['first.tar', 'second.tar', 'third.tar']);
+    await tabTo(page, 'button', 'Sooner: third.tar', 400);
+    await page.keyboard.press('Enter');
+    await queue.locator('li').nth(1).getByText('third.tar').waitFor();
+    await page.keyboard.press('Enter');
+    await queue.locator('li').first().getByText('third.tar').waitFor();
+    expect(await names()).toEqual(['third.tar', 'first.tar', 'second.tar']);
+    // At the end of its way the focus is on the other one.
+    const focus = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label'));
+    expect(await focus()).toBe('Later: third.tar');
+    await page.getByText('third.tar: place 1 of 3').waitFor({ state: 'attached' });
+    await page.keyboard.press('Escape');
+    await page.getByRole('main', { name: 'Room' }).waitFor();
+    expect(complaints).toEqual([]);
+    await close();
+  });
+
   it('goes around the parts of the window and along the rooms', async () => {
     const { page, close } = await browser.open({ scene: 'busy' });
     const where = () =>
@@ -286,6 +336,127 @@ describe('the main job, by keyboard alone', () => {
     await page.getByRole('alert').getByText('the invite is cut off').waitFor();
     expect(await violations(page)).toEqual([]);
     await close();
+  });
+});
+
+describe('the transfers of all rooms', () => {
+  const open = async (scene, width = 1280, theme = 'light') => {
+    const opened = await browser.open({ scene, width, theme });
+    await opened.page.keyboard.press('Control+t');
+    await opened.page.getByRole('main', { name: 'Transfers' }).waitFor();
+    return opened;
+  };
+
+  for (const scene of ['queue', 'many', 'long-names', 'hostile', 'empty-room']) {
+    it(`${scene}: no barrier, and fits from 320 pixels to ultra-wide`, async () => {
+      for (const [width, theme] of /** @type {const} */ ([
+        [320, 'dark'],
+        [1280, 'light'],
+        [3440, 'dark'],
+      ])) {
+        const { page, complaints, close } = await open(scene, width, theme);
+        expect(await violations(page)).toEqual([]);
+        expect(await outside(page), `${width} pixels`).toEqual([]);
+        expect(complaints).toEqual([]);
+        await close();
+      }
+    });
+  }
+
+  it('say at their door what needs somebody, and lead to its room', async () => {
+    const { page, close } = await open('queue');
+    const door = page.getByRole('navigation').getByRole('button', { name: /Transfers/ });
+    expect(await door.getAttribute('aria-current')).toBe('page');
+    expect(await door.innerText()).toContain('4 held up');
+    const row = page.locator('.row', { hasText: 'thesis.pdf' });
+    await row.getByRole('button', { name: 'Ada and Noor' }).click();
+    await page.getByRole('heading', { name: 'Ada and Noor' }).waitFor();
+    await close();
+  });
+
+  it('are dragged to another place by hand', async () => {
+    const { page, close } = await open('queue');
+    const queue = page.getByRole('region', { name: 'Waiting for their turn' });
+    const handle = async (name) => {
+      const place = queue.locator('li', { hasText: name }).locator('.place');
+      await place.scrollIntoViewIfNeeded();
+      const { x, y, width, height } = (await place.boundingBox()) ?? {
+        x: 0,
+        y: 0,
+        width: 0,
+        height: 0,
+      };
+      return [x + width / 2, y + height / 2];
+    };
+    const [x = 0, y = 0] = await handle('first.tar');
+    await page.mouse.move(x, y);
+    await page.mouse.down();
+    const [, below = 0] = await handle('second.tar');
+    await page.mouse.move(x, below + 20, { steps: 5 });
+    await page.mouse.up();
+    await queue.locator('li').first().getByText('second.tar').waitFor();
+    expect(await queue.locator('.name').allInnerTexts()).toEqual([
+      'second.tar',
+      'first.tar',
+      'third.tar',
+    ]);
+    await close();
+  });
+
+  it('are all held back and let go again', async () => {
+    const { page, close } = await open('queue');
+    await page.getByRole('button', { name: 'Pause all' }).click();
+    await page.getByRole('region', { name: 'Under way' }).waitFor({ state: 'detached' });
+    await page
+      .getByRole('region', { name: 'Waiting for their turn' })
+      .waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Resume all' }).click();
+    const running = page.getByRole('region', { name: 'Under way' });
+    await running.getByText('to-ada.zip').waitFor();
+    await close();
+  });
+
+  it('pause for one receiver of many', async () => {
+    const { page, close } = await open('queue');
+    const row = page.locator('.row', { hasText: 'to-everybody.iso' });
+    await row.getByText('24 receivers').click();
+    expect(await row.getByRole('listitem').count()).toBe(5);
+    await row.getByRole('button', { name: 'Show 19 more' }).click();
+    expect(await row.getByRole('listitem').count()).toBe(24);
+    await row.getByRole('button', { name: 'Pause for Guest 1: to-everybody.iso' }).click();
+    await row.getByRole('button', { name: 'Resume for Guest 1: to-everybody.iso' }).waitFor();
+    await close();
+  });
+});
+
+describe('the settings for transfers', () => {
+  it('take files of whom one chooses, and of nobody else', async () => {
+    for (const [width, theme] of /** @type {const} */ ([
+      [1280, 'light'],
+      [320, 'dark'],
+    ])) {
+      const { page, complaints, close } = await browser.open({ scene: 'busy', width, theme });
+      await page.keyboard.press('Control+,');
+      await page.getByRole('button', { name: 'Change the settings for transfers' }).click();
+      const dialog = page.getByRole('dialog', { name: 'Settings for transfers' });
+      await dialog.getByText('You are always asked').waitFor();
+      expect(await dialog.getByRole('checkbox', { checked: true }).count()).toBe(0);
+      await dialog.getByRole('checkbox', { name: 'Ada' }).check();
+      await dialog.getByLabel('Kinds of files').selectOption('Only these …');
+      await page.keyboard.type('.JPG png');
+      await page.keyboard.press('Tab');
+      expect(await dialog.getByRole('textbox', { name: 'Names that end in' }).inputValue()).toBe(
+        'jpg, png',
+      );
+      await dialog.getByLabel('All of an offer, at most').selectOption('1.0 GB');
+      await dialog.getByText('/home/sam/Downloads').waitFor();
+      expect(await violations(page)).toEqual([]);
+      expect(await outside(page), `${width} pixels`).toEqual([]);
+      await dialog.getByRole('button', { name: /Always ask again/ }).click();
+      await dialog.getByText('You are always asked').waitFor();
+      expect(complaints).toEqual([]);
+      await close();
+    }
   });
 });
 

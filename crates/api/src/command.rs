@@ -5,7 +5,7 @@ use std::future::Future;
 use kith_protocol::{OfferId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiError, Cursor, Me, MessageView, Snapshot};
+use crate::{ApiError, Cursor, Me, MessageView, Snapshot, TransferSettings, js};
 
 /// Makes a trait, its names and its dispatcher of one list.
 macro_rules! commands {
@@ -90,6 +90,16 @@ commands! {
     decline(OfferRef) -> Empty;
     /// Withdraws one of our own offers.
     withdraw(Withdraw) -> Empty;
+    /// Holds a transfer back until [`Handler::resume`], also across lost links and restarts.
+    pause(TransferRef) -> Empty;
+    /// Lets a transfer that we hold back go on; tries one at once that the disk holds back.
+    resume(TransferRef) -> Empty;
+    /// Gives a fetch another place in the queue.
+    reorder(Reorder) -> Empty;
+    /// Says how much a transfer may take.
+    limit(Limit) -> Empty;
+    /// Keeps what is chosen for all transfers, all of it; the reply is what was kept.
+    set_transfers(TransferSettings) -> TransferSettings;
     /// One page of a room's messages, newest page first.
     history(HistoryPage) -> History;
     /// Changes our display name. Others see it from the next connection on.
@@ -121,6 +131,9 @@ without_paths!(
     SendText,
     OfferRef,
     Withdraw,
+    TransferRef,
+    Reorder,
+    Limit,
     HistoryPage,
     Rename
 );
@@ -206,6 +219,23 @@ pub struct OfferFiles {
     #[serde(default)]
     #[cfg_attr(test, ts(optional = nullable))]
     pub note: Option<String>,
+    /// How several receivers are served; as their number suggests if absent.
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
+    pub strategy: Option<Strategy>,
+}
+
+/// How several receivers of one offer are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// One after the other, in the order in which they accept.
+    Sequential,
+    /// All at once, each everything.
+    Parallel,
+    /// All at once, each a part of it; they fetch the rest from each other.
+    Swarm,
 }
 
 impl Request for OfferFiles {
@@ -264,6 +294,64 @@ pub struct Withdraw {
     pub room: RoomId,
     /// Our offer.
     pub offer: OfferId,
+}
+
+/// See [`Handler::pause`] and [`Handler::resume`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct TransferRef {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers; us for our own.
+    pub from: PeerId,
+    /// The offer.
+    pub offer: OfferId,
+    /// One receiver of an offer of ours; all of them, and those to come, if absent.
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
+    pub peer: Option<PeerId>,
+}
+
+/// See [`Handler::reorder`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Reorder {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers.
+    pub from: PeerId,
+    /// The offer.
+    pub offer: OfferId,
+    /// The fetch that it comes right before, of any room; the last one if absent.
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
+    pub before: Option<OfferRef>,
+}
+
+/// See [`Handler::limit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Limit {
+    /// The room.
+    pub room: RoomId,
+    /// Who offers; us for our own.
+    pub from: PeerId,
+    /// The offer.
+    pub offer: OfferId,
+    /// At least [`kith_protocol::limits::MIN_PACE`]; without a bound if absent.
+    #[serde(serialize_with = "js::maybe", default)]
+    #[cfg_attr(test, ts(optional = nullable))]
+    pub bytes_per_s: Option<u64>,
+}
+
+impl Request for TransferSettings {
+    fn paths(&self) -> &[String] {
+        if self.accept.dir.is_empty() {
+            &[]
+        } else {
+            std::slice::from_ref(&self.accept.dir)
+        }
+    }
 }
 
 /// See [`Handler::history`].

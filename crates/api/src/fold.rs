@@ -47,6 +47,7 @@ impl Snapshot {
             Change::Person(new) => put(&mut self.people, new, |p| (p.room, p.peer)),
             Change::Offer(new) => put(&mut self.offers, new, |o| (o.room, o.from, o.offer)),
             Change::Message(_) => {}
+            Change::Transfers(new) => self.transfers = new.clone(),
         }
     }
 }

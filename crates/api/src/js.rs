@@ -17,3 +17,12 @@ pub const MAX_SAFE: u64 = (1 << 53) - 1;
 pub(crate) fn number<S: Serializer>(value: &u64, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_u64((*value).min(MAX_SAFE))
 }
+
+/// For `#[serde(serialize_with)]`.
+#[allow(clippy::ref_option, reason = "serde passes a reference")]
+pub(crate) fn maybe<S: Serializer>(value: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => number(value, s),
+        None => s.serialize_none(),
+    }
+}

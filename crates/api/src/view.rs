@@ -3,6 +3,7 @@
 use kith_protocol::{Code, MsgId, OfferId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
+use crate::command::Strategy;
 use crate::js;
 
 /// Everything but messages, which are paged by `history`.
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub people: Vec<PersonView>,
     /// Offers in them, ours and others'.
     pub offers: Vec<OfferView>,
+    /// What the user has chosen for all transfers.
+    pub transfers: TransferSettings,
 }
 
 /// Us.
@@ -80,6 +83,8 @@ pub enum Change {
     Message(MessageView),
     /// An offer is new or changed.
     Offer(OfferView),
+    /// What the user has chosen for all transfers changed.
+    Transfers(TransferSettings),
 }
 
 /// A room.
@@ -268,6 +273,28 @@ pub struct OfferView {
     /// Bytes verified and on disk here.
     #[serde(serialize_with = "js::number")]
     pub done: u64,
+    /// Who holds it back. For our own: `here` if we hold back all receivers.
+    pub paused: Paused,
+    /// While it waits for its turn: its place among all that wait, from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
+    pub queued: Option<u32>,
+    /// What the user lets it take, in bytes per second; for our own: all receivers together.
+    #[serde(
+        serialize_with = "js::maybe",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    #[cfg_attr(test, ts(optional))]
+    pub cap: Option<u64>,
+    /// While the disk is full: the bytes that lack, as far as known.
+    #[serde(
+        serialize_with = "js::maybe",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    #[cfg_attr(test, ts(optional))]
+    pub missing: Option<u64>,
     /// Where it is written, or was when the app ran last: taken there, it goes on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
@@ -280,6 +307,10 @@ pub struct OfferView {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
+    /// For our own: how receivers are served, once there is one; for others': a swarm, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
+    pub strategy: Option<Strategy>,
     /// For our own: how each receiver stands.
     pub receivers: Vec<ReceiverView>,
     /// Bytes counted by this process.
@@ -312,8 +343,14 @@ pub enum FetchPhase {
     Offered,
     /// Asking for the rest of a long manifest, or preparing the disk.
     Accepted,
+    /// Taken; waits until others are through. See [`OfferView::queued`].
+    Queued,
     /// Data flows.
     Fetching,
+    /// Held back by us, by the sender or by both: see [`OfferView::paused`].
+    Paused,
+    /// The disk does not take it, for the reason given. Tried again by itself, and on `resume`.
+    Blocked,
     /// Waits for the link, or for the sender to come back.
     Stalled,
     /// Complete, verified, under its final name.
@@ -339,10 +376,32 @@ pub struct ReceiverView {
     /// Bytes that are durable at the receiver.
     #[serde(serialize_with = "js::number")]
     pub done: u64,
+    /// Who holds it back.
+    pub paused: Paused,
+    /// What the receiver wants at most, in bytes per second.
+    #[serde(
+        serialize_with = "js::maybe",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    #[cfg_attr(test, ts(optional))]
+    pub cap: Option<u64>,
     /// Why, where something is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
+    /// What the user may do now, for this receiver alone.
+    pub can: Vec<OfferAction>,
+}
+
+/// Who holds a transfer back. Either is enough, and only its own side lets it go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Paused {
+    /// We do.
+    pub here: bool,
+    /// The other side does.
+    pub there: bool,
 }
 
 /// How a receiver of our offer stands.
@@ -352,8 +411,16 @@ pub struct ReceiverView {
 pub enum ServePhase {
     /// Has not decided.
     Offered,
+    /// Took it, and has others to get through first.
+    Queued,
+    /// Accepted; others are served first.
+    Waiting,
     /// Data flows.
     Serving,
+    /// Held back by us, by the receiver or by both: see [`ReceiverView::paused`].
+    Paused,
+    /// The receiver's disk does not take it, for the reason given; goes on by itself.
+    Blocked,
     /// Accepted, but the link is gone for now.
     Stalled,
     /// Has everything, verified.
@@ -368,7 +435,7 @@ pub enum ServePhase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Traffic {
-    /// Payload bytes sent.
+    /// Payload bytes sent; of others' offers: to their other receivers.
     #[serde(serialize_with = "js::number")]
     pub sent: u64,
     /// Of those: sent before by this process.
@@ -401,4 +468,62 @@ pub enum OfferAction {
     Cancel,
     /// Take the offer back.
     Withdraw,
+    /// Hold it back.
+    Pause,
+    /// Let it go on, or try again at once.
+    Resume,
+    /// Give it another place in the queue.
+    Reorder,
+    /// Say how much it may take.
+    Limit,
+}
+
+/// What the user has chosen for all transfers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct TransferSettings {
+    /// Fetches that run at a time, 1 to [`TransferSettings::MOST_AT_ONCE`]; the others wait.
+    pub at_once: u32,
+    /// Bytes per second that all serves together may take; without a bound if absent.
+    #[serde(serialize_with = "js::maybe", default)]
+    pub up: Option<u64>,
+    /// … and all fetches.
+    #[serde(serialize_with = "js::maybe", default)]
+    pub down: Option<u64>,
+    /// What is taken without asking.
+    #[serde(default)]
+    pub accept: AcceptPolicy,
+}
+
+/// What is taken without asking.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct AcceptPolicy {
+    /// From these people; nobody: nothing is.
+    pub from: Vec<PeerId>,
+    /// Offers of so many bytes at most; of any size if absent.
+    #[serde(serialize_with = "js::maybe", default)]
+    pub most: Option<u64>,
+    /// Files whose names all end in one of these, without the dot; any if empty.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// Folder to write into. Empty only where nothing is taken.
+    #[serde(default)]
+    pub dir: String,
+}
+
+impl TransferSettings {
+    /// Most fetches that may run at a time.
+    pub const MOST_AT_ONCE: u32 = 64;
+}
+
+impl Default for TransferSettings {
+    fn default() -> Self {
+        TransferSettings {
+            at_once: 3,
+            up: None,
+            down: None,
+            accept: AcceptPolicy::default(),
+        }
+    }
 }

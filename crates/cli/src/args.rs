@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
+use kith_api::Strategy;
 use kith_peer::node::{Node, NodeConfig, profile_home};
+use kith_protocol::PeerId;
 
 use crate::exit::{Failure, TABLE};
 use crate::room_server::ServerArgs;
@@ -194,9 +196,42 @@ pub struct Send {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub receivers: u32,
+    /// How several receivers are served
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = How::Auto)]
+    pub strategy: How,
+    /// Send so much per second at most, to all receivers together: 500k, 20M
+    #[arg(long, value_name = "BYTES", value_parser = rate)]
+    pub limit: Option<u64>,
     /// A word to go with the files
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+}
+
+/// How several receivers are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum How {
+    /// A swarm for three or more, else all at once
+    Auto,
+    /// One after the other
+    Sequential,
+    /// All at once
+    Parallel,
+    /// All at once, each a part; they fetch the rest from each other
+    Swarm,
+}
+
+impl How {
+    /// As the engine takes it. So many receivers are expected, though not all may be there when
+    /// the first one accepts.
+    pub fn of(self, receivers: u32) -> Option<Strategy> {
+        match self {
+            How::Auto if receivers >= 3 => Some(Strategy::Swarm),
+            How::Auto => None,
+            How::Sequential => Some(Strategy::Sequential),
+            How::Parallel => Some(Strategy::Parallel),
+            How::Swarm => Some(Strategy::Swarm),
+        }
+    }
 }
 
 /// Options of `kith receive`.
@@ -214,6 +249,56 @@ pub struct Receive {
     /// Go on after the first files are complete, until interrupted
     #[arg(long)]
     pub stay: bool,
+    /// Take what this person offers, by the id that --json shows, without asking
+    #[arg(long, value_name = "PEER", value_parser = peer)]
+    pub accept_from: Vec<PeerId>,
+    /// Take without asking only offers of so many bytes at most: 500M, 20G
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub accept_most: Option<u64>,
+    /// Fetch so much per second at most, each offer for itself: 500k, 20M
+    #[arg(long, value_name = "BYTES", value_parser = rate)]
+    pub limit: Option<u64>,
+    /// Wait when the disk is full or cannot be written, and go on when it can
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `500`, `500k`, `20M`, `3G`, `1T`: bytes, in decimal units.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [
+        ('k', 1_000),
+        ('M', 1_000_000),
+        ('G', 1_000_000_000),
+        ('T', 1_000_000_000_000),
+    ];
+    let unit = units
+        .iter()
+        .find(|(c, _)| text.ends_with([*c, c.to_ascii_lowercase()]));
+    let (number, unit) = match unit {
+        Some((_, unit)) => (&text[..text.len() - 1], *unit),
+        None => (text, 1),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write it as in 500k, 20M or 3G")?;
+    number
+        .checked_mul(unit)
+        .ok_or_else(|| "that is too much".to_owned())
+}
+
+/// The same, as much as a transfer may be bounded by.
+fn rate(text: &str) -> Result<u64, String> {
+    let least = kith_protocol::limits::MIN_PACE;
+    let rate = size(text)?;
+    match rate >= least {
+        true => Ok(rate),
+        false => Err(format!("allow at least {least} bytes per second")),
+    }
+}
+
+fn peer(text: &str) -> Result<PeerId, String> {
+    text.parse()
+        .map_err(|_| "this is not the id of a person".to_owned())
 }
 
 /// A word of the command line that no log may show.
@@ -254,6 +339,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_in_decimal_units() {
+        for (text, want) in [
+            ("0", 0),
+            ("500k", 500_000),
+            ("20M", 20_000_000),
+            ("3g", 3_000_000_000),
+        ] {
+            assert_eq!(size(text), Ok(want), "{text}");
+        }
+        for bad in ["", "k", "-1", "1.5M", "20MB", "99999999T"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert!(rate("1023").is_err() && rate("1024").is_ok());
     }
 
     #[test]

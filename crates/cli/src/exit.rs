@@ -141,7 +141,12 @@ pub fn exit_of(code: Code) -> Exit {
         | Code::BadProof
         | Code::UnsupportedVersion => Exit::Refused,
         Code::Declined | Code::Cancelled | Code::OfferGone | Code::TooManyOffers => Exit::Declined,
-        Code::DiskFull | Code::DiskDenied | Code::DiskError => Exit::Disk,
+        Code::DiskFull
+        | Code::DiskDenied
+        | Code::DiskError
+        | Code::DiskReadOnly
+        | Code::DiskQuota
+        | Code::DiskGone => Exit::Disk,
         Code::SourceChanged | Code::SourceGone => Exit::Source,
         Code::HomeInUse | Code::StoreBroken => Exit::Profile,
         Code::SealFailed

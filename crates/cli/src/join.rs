@@ -176,7 +176,7 @@ impl Talk {
                     out.line(&offer_line(&room.name_of(offer.from), offer))?;
                 }
             }
-            Change::Me(_) | Change::Room(_) | Change::RoomGone { .. } => {}
+            Change::Me(_) | Change::Room(_) | Change::RoomGone { .. } | Change::Transfers(_) => {}
         }
         Ok(())
     }

@@ -107,7 +107,8 @@ impl Out {
             | Change::RoomGone { .. }
             | Change::Person(_)
             | Change::Message(_)
-            | Change::Offer(_) => self.object(change),
+            | Change::Offer(_)
+            | Change::Transfers(_) => self.object(change),
         }
     }
 

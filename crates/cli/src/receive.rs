@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kith_api::{
-    Accept, ApiError, Change, FetchPhase, Handler as _, JoinRoom, OfferAction, OfferRef, OfferView,
-    Traffic,
+    Accept, ApiError, Change, FetchPhase, Handler as _, JoinRoom, Limit, OfferAction, OfferRef,
+    OfferView, Traffic,
 };
 use kith_peer::node::Node;
 use kith_protocol::{Code, Invite, OfferId, PeerId};
@@ -33,7 +33,8 @@ pub async fn run(
     stop: &mut Stop,
     out: &mut Out,
 ) -> Result<u8, Failure> {
-    if !options.yes && !std::io::stdin().is_terminal() {
+    let unasked = options.yes || !options.accept_from.is_empty();
+    if !unasked && !std::io::stdin().is_terminal() {
         return Err(Failure::usage(
             "There is no terminal to ask on: use --yes to take everything that is offered.",
         ));
@@ -44,7 +45,7 @@ pub async fn run(
         .or(invite::given(options.invite.as_ref(), &mut lines))
         .await?;
     let node = global.start(stop).await?;
-    let mut receiving = Receiving::new(dir, options.yes, options.stay);
+    let mut receiving = Receiving::new(dir, &options);
     let result = stop
         .or(receiving.work(&node, &invite, &mut lines, out))
         .await;
@@ -63,6 +64,13 @@ struct Receiving {
     dir: String,
     yes: bool,
     stay: bool,
+    /// Whose offers are taken without asking, and how large they may be.
+    from: Vec<PeerId>,
+    most: Option<u64>,
+    limit: Option<u64>,
+    wait: bool,
+    /// There is somebody to ask.
+    asks: bool,
     offers: BTreeMap<Key, Standing>,
     asking: Option<Key>,
     progress: Progress,
@@ -116,11 +124,16 @@ struct Summary<'a> {
 }
 
 impl Receiving {
-    fn new(dir: String, yes: bool, stay: bool) -> Self {
+    fn new(dir: String, options: &Receive) -> Self {
         Receiving {
             dir,
-            yes,
-            stay,
+            yes: options.yes,
+            stay: options.stay,
+            from: options.accept_from.clone(),
+            most: options.accept_most,
+            limit: options.limit,
+            wait: options.wait,
+            asks: !options.yes && std::io::stdin().is_terminal(),
             offers: BTreeMap::new(),
             asking: None,
             progress: Progress::default(),
@@ -144,7 +157,7 @@ impl Receiving {
         loop {
             self.take(&watch.room, out);
             self.decide(node, &watch.room, out).await?;
-            match verdict(self.offers.values(), self.stay) {
+            match verdict(self.offers.values(), self.stay, self.wait) {
                 Verdict::Wait => {}
                 Verdict::Done => return Ok(()),
                 Verdict::Failed(code) => return Err(failure(code)),
@@ -184,7 +197,8 @@ impl Receiving {
             }
             let from = room.name_of(view.from);
             // A failure that ends the run is said at its end.
-            let ends = view.phase == FetchPhase::Failed && !self.stay;
+            let blocked = view.phase == FetchPhase::Blocked && !self.wait;
+            let ends = (view.phase == FetchPhase::Failed || blocked) && !self.stay;
             let line = step_line(&from, &standing.view, view).filter(|_| !ends);
             let before = std::mem::replace(&mut standing.view, view.clone()).phase;
             match view.phase {
@@ -207,6 +221,9 @@ impl Receiving {
                 FetchPhase::Seen
                 | FetchPhase::Offered
                 | FetchPhase::Accepted
+                | FetchPhase::Queued
+                | FetchPhase::Paused
+                | FetchPhase::Blocked
                 | FetchPhase::Stalled
                 | FetchPhase::Done
                 | FetchPhase::Declined => {}
@@ -238,8 +255,12 @@ impl Receiving {
                     }
                 }
             }
-            if standing.is_open() && self.yes {
+            let fits = self.most.is_none_or(|most| standing.view.total <= most);
+            let unasked = fits && (self.yes || self.from.contains(&key.0));
+            if standing.is_open() && unasked {
                 standing.answer = Answer::Yes;
+            } else if standing.is_open() && !self.asks {
+                standing.answer = Answer::No;
             }
             if standing.is_open() && self.asking.is_none() {
                 self.asking = Some(*key);
@@ -260,6 +281,15 @@ impl Receiving {
                 };
                 if still_there(node.accept(accept).await)? {
                     standing.answer = Answer::Accepted;
+                    if self.limit.is_some() {
+                        let limit = Limit {
+                            room: room.id,
+                            from,
+                            offer,
+                            bytes_per_s: self.limit,
+                        };
+                        still_there(node.limit(limit).await)?;
+                    }
                 }
             }
             let decline = standing.view.can.contains(&OfferAction::Decline);
@@ -355,7 +385,7 @@ fn folder(path: &Path) -> Result<String, Failure> {
 
 /// A failed fetch ends the run unless others still flow; a run is done when something is complete
 /// and nothing is under way or waits for an answer.
-fn verdict<'a>(offers: impl Iterator<Item = &'a Standing>, stay: bool) -> Verdict {
+fn verdict<'a>(offers: impl Iterator<Item = &'a Standing>, stay: bool, wait: bool) -> Verdict {
     let (mut flows, mut waits, mut done, mut refused) = (false, false, false, false);
     let (mut failed, mut gone) = (None, None);
     for offer in offers {
@@ -365,7 +395,11 @@ fn verdict<'a>(offers: impl Iterator<Item = &'a Standing>, stay: bool) -> Verdic
             FetchPhase::Offered if offer.answer == Answer::Refused => refused = true,
             FetchPhase::Seen | FetchPhase::Offered => waits |= offer.linked || taken,
             FetchPhase::Accepted | FetchPhase::Fetching => flows = true,
-            FetchPhase::Stalled => waits = true,
+            FetchPhase::Queued | FetchPhase::Paused | FetchPhase::Stalled => waits = true,
+            FetchPhase::Blocked if wait => flows = true,
+            FetchPhase::Blocked => {
+                failed = failed.or(Some(offer.view.why.unwrap_or(Code::DiskError)));
+            }
             FetchPhase::Done => done = true,
             FetchPhase::Failed if taken => {
                 failed = failed.or(Some(offer.view.why.unwrap_or(Code::Unknown)));

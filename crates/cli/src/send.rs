@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kith_api::{
-    Change, CreateRoom, FetchPhase, Handler as _, JoinRoom, OfferFiles, OfferView, ReceiverView,
-    ServePhase, Traffic,
+    Change, CreateRoom, FetchPhase, Handler as _, JoinRoom, Limit, OfferFiles, OfferView,
+    ReceiverView, ServePhase, Strategy, Traffic,
 };
 use kith_peer::node::Node;
 use kith_protocol::invite::ServerAddr;
@@ -38,8 +38,15 @@ pub async fn run(
     let place = stop.or(place(&options)).await?;
     let node = global.start(stop).await?;
     let mut sending = Sending::new(options.receivers);
+    let strategy = options.strategy.of(options.receivers);
     let result = stop
-        .or(sending.work(&node, place, paths, options.note, out))
+        .or(sending.work(
+            &node,
+            place,
+            paths,
+            (options.note, strategy, options.limit),
+            out,
+        ))
         .await;
     node.shutdown().await;
     let (summary, closing) = (sending.summary(), sending.closing());
@@ -109,7 +116,7 @@ impl Sending {
         node: &Node,
         place: Place,
         paths: Vec<String>,
-        note: Option<String>,
+        (note, strategy, limit): (Option<String>, Option<Strategy>, Option<u64>),
         out: &mut Out,
     ) -> Result<(), Failure> {
         let changes = node.subscribe();
@@ -121,8 +128,19 @@ impl Sending {
                 to,
                 paths,
                 note,
+                strategy,
             })
             .await?;
+        if limit.is_some() {
+            let (from, offer) = (node.me().peer, offered.offer);
+            let limit = Limit {
+                room,
+                from,
+                offer,
+                bytes_per_s: limit,
+            };
+            node.limit(limit).await?;
+        }
         for message in &offered.skipped {
             out.note(&format!("Left out: {}", text::escaped(message)));
             let kind = "skipped";
@@ -308,7 +326,14 @@ fn verdict(receivers: &[ReceiverView], wanted: u32) -> Verdict {
     match source {
         _ if any(ServePhase::Serving) => Verdict::Wait,
         Some(code) => Verdict::Failed(code),
-        None if any(ServePhase::Stalled) => Verdict::Wait,
+        None if any(ServePhase::Stalled)
+            || any(ServePhase::Queued)
+            || any(ServePhase::Waiting)
+            || any(ServePhase::Paused)
+            || any(ServePhase::Blocked) =>
+        {
+            Verdict::Wait
+        }
         None if done.count() as u64 >= u64::from(wanted) => Verdict::Done,
         None => Verdict::Wait,
     }
@@ -323,6 +348,13 @@ fn receiver_line(before: Option<ServePhase>, r: &ReceiverView) -> Option<String>
     let why = |otherwise: Code| r.why.unwrap_or(otherwise).text();
     Some(match r.phase {
         ServePhase::Offered => format!("{name} sees the offer."),
+        ServePhase::Queued => format!("{name} takes it when its turn comes."),
+        ServePhase::Paused => format!("{name}: paused."),
+        ServePhase::Blocked => format!("{name}: {}", why(Code::DiskError)),
+        ServePhase::Waiting => format!("{name} accepts, and waits for the others."),
+        ServePhase::Serving if before == Some(ServePhase::Waiting) => {
+            format!("{name} is next.")
+        }
         ServePhase::Serving if before == Some(ServePhase::Stalled) => {
             format!("{name} is back; going on.")
         }

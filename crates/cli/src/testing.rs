@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use kith_api::{
-    FetchPhase, FileView, LinkPhase, MessageView, OfferView, PersonView, Presence, ReceiverView,
-    RoomView, ServePhase, SessionPhase, Traffic,
+    FetchPhase, FileView, LinkPhase, MessageView, OfferView, Paused, PersonView, Presence,
+    ReceiverView, RoomView, ServePhase, SessionPhase, Traffic,
 };
 use kith_protocol::{Code, MsgId, OfferId, PeerId, RoomId};
 
@@ -75,9 +75,14 @@ pub fn offer(name: &str, files: &[(&str, u64)]) -> OfferView {
         total: files.iter().map(|f| f.1).sum(),
         phase: FetchPhase::Offered,
         done: 0,
+        paused: Paused::default(),
+        queued: None,
+        cap: None,
+        missing: None,
         dir: None,
         path: None,
         why: None,
+        strategy: None,
         receivers: Vec::new(),
         traffic: Traffic::default(),
         can: Vec::new(),
@@ -90,6 +95,9 @@ pub fn receiver(peer: PeerId, phase: ServePhase, why: Option<Code>) -> ReceiverV
         name: "Ada".into(),
         phase,
         done: 0,
+        paused: Paused::default(),
+        cap: None,
+        can: Vec::new(),
         why,
     }
 }

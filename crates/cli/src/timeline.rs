@@ -109,8 +109,9 @@ mod tests {
     use super::*;
     use crate::testing::{ADA, BOB, ROOM, message};
     use kith_api::{
-        Accept, ApiError, CreateRoom, Created, Empty, JoinRoom, Joined, Me, OfferFiles, OfferRef,
-        Offered, Rename, RoomRef, SendText, Sent, Snapshot, Withdraw,
+        Accept, ApiError, CreateRoom, Created, Empty, JoinRoom, Joined, Limit, Me, OfferFiles,
+        OfferRef, Offered, Rename, Reorder, RoomRef, SendText, Sent, Snapshot, TransferRef,
+        TransferSettings, Withdraw,
     };
     use kith_protocol::Code;
 
@@ -155,6 +156,21 @@ mod tests {
             no()
         }
         async fn withdraw(&self, _: Withdraw) -> Result<Empty, ApiError> {
+            no()
+        }
+        async fn pause(&self, _: TransferRef) -> Result<Empty, ApiError> {
+            no()
+        }
+        async fn resume(&self, _: TransferRef) -> Result<Empty, ApiError> {
+            no()
+        }
+        async fn reorder(&self, _: Reorder) -> Result<Empty, ApiError> {
+            no()
+        }
+        async fn limit(&self, _: Limit) -> Result<Empty, ApiError> {
+            no()
+        }
+        async fn set_transfers(&self, _: TransferSettings) -> Result<TransferSettings, ApiError> {
             no()
         }
         async fn rename(&self, _: Rename) -> Result<Me, ApiError> {

@@ -122,7 +122,9 @@ impl Room {
             Change::Room(room) => self.session.as_ref() == Some(room),
             Change::Person(person) => self.people.get(&person.peer) == Some(person),
             Change::Offer(offer) => self.offers.get(&(offer.from, offer.offer)) == Some(offer),
-            Change::Me(_) | Change::RoomGone { .. } | Change::Message(_) => false,
+            Change::Me(_) | Change::RoomGone { .. } | Change::Message(_) | Change::Transfers(_) => {
+                false
+            }
         }
     }
 
@@ -147,7 +149,7 @@ impl Room {
                 self.offers.insert((offer.from, offer.offer), offer.clone());
                 None
             }
-            Change::Me(_) | Change::Message(_) => None,
+            Change::Me(_) | Change::Message(_) | Change::Transfers(_) => None,
         }
     }
 
@@ -199,7 +201,7 @@ impl Room {
 /// The room a change belongs to.
 fn room_of(change: &Change) -> Option<RoomId> {
     match change {
-        Change::Me(_) => None,
+        Change::Me(_) | Change::Transfers(_) => None,
         Change::Room(room) => Some(room.room),
         Change::RoomGone { room } => Some(*room),
         Change::Person(person) => Some(person.room),

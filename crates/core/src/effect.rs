@@ -10,9 +10,9 @@ use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, IceServer};
 use kith_protocol::sealed::SealedBody;
-use kith_protocol::{LinkId, PeerId, RoomId, Sid};
+use kith_protocol::{LinkId, OfferId, PeerId, RoomId, Sid};
 
-use crate::input::{Candidate, CommandResult, JobId, ReqId, ServeKey};
+use crate::input::{Candidate, CommandResult, HoldKey, JobId, ReqId, ServeKey};
 use crate::record::{FetchKey, FetchRecord, Put};
 
 /// One thing to do. Effects of one target are done in the order they come.
@@ -46,6 +46,10 @@ pub enum Effect {
     Serve(ServeKey, u32, ServeEffect),
     /// To the fetch worker number `run`.
     Fetch(FetchKey, u32, FetchEffect),
+    /// So many bytes per second at most, for this; without a bound if absent.
+    Bound(Bound, Option<u64>),
+    /// To the hold worker number `run`.
+    Hold(HoldKey, u32, HoldEffect),
     /// Make these durable, together or not at all; answered by `Stored` or `StoreFailed`.
     Store(JobId, Vec<Put>),
     /// Read our own log from `from` on, at most `max` entries; answered by `ChatLoaded`.
@@ -62,7 +66,16 @@ pub enum Effect {
     /// Answers a command.
     Reply(ReqId, CommandResult),
     /// Tells the front ends.
-    Event(Event),
+    Event(Box<Event>),
+}
+
+/// What shares a bound. Each serve may have one of its own beside: [`ServeEffect::Pace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bound {
+    /// Everything that is sent.
+    Up,
+    /// One offer of ours, to all its receivers.
+    Offer(RoomId, OfferId),
 }
 
 /// To the connection with the room server.
@@ -146,6 +159,9 @@ pub enum ServeEffect {
         done: RangeSet,
         /// Chunks the receiver has of others.
         have: BTreeMap<u32, RangeSet>,
+        /// Send the hashes of all chunks, and of the chunks only what is wanted. Those have no
+        /// window: what is wanted is bounded already.
+        pull: bool,
     },
     /// Send these (again), after what is under way.
     Want {
@@ -153,6 +169,35 @@ pub enum ServeEffect {
         entry: u32,
         /// Which chunks.
         ranges: RangeSet,
+    },
+    /// Send nothing, or go on. What is handed to the lane already still goes.
+    Hold(bool),
+    /// What the receiver wants at most, in bytes per second.
+    Pace(Option<u64>),
+    /// Stop now.
+    Stop,
+}
+
+/// To a hold worker: it serves what we fetch, or fetched, to another receiver of the offer.
+#[derive(Debug, Clone)]
+pub enum HoldEffect {
+    /// Get ready; nothing is sent before it is wanted.
+    Start {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+        /// The fetch.
+        record: Arc<FetchRecord>,
+    },
+    /// Send these, after what is under way.
+    Want {
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: RangeSet,
+        /// The entry's final name, relative to the fetch's folder, if it is complete.
+        name: Option<String>,
     },
     /// Stop now.
     Stop,
@@ -170,8 +215,23 @@ pub enum FetchEffect {
         /// Entries that are complete, with their final names.
         done: BTreeMap<u32, String>,
     },
-    /// Frames of `transfer` on `link` are for this worker from now on, and no others.
+    /// Frames of `transfer` on `link`, from who offers, are for this worker from now on, and of no
+    /// other transfer of theirs.
     Attach {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+    },
+    /// Chunks of `transfer` on `link`, from another holder, are for this worker too.
+    AddSource {
+        /// The link.
+        link: LinkId,
+        /// Number the frames carry.
+        transfer: u32,
+    },
+    /// And no longer.
+    DropSource {
         /// The link.
         link: LinkId,
         /// Number the frames carry.
@@ -183,6 +243,20 @@ pub enum FetchEffect {
         entry: u32,
         /// Of the whole file: see [`kith_protocol::tree`].
         hash: Digest,
+    },
+    /// Look whether the disk takes so many bytes in this folder now; answered by `Probed`.
+    Probe {
+        /// The folder.
+        dir: String,
+        /// Bytes.
+        needed: u64,
+    },
+    /// Remove the part files of a fetch that no worker has.
+    Discard {
+        /// Which.
+        record: Arc<FetchRecord>,
+        /// Entries that were begun.
+        begun: Vec<u32>,
     },
     /// Stop now; remove part files if asked.
     Stop {

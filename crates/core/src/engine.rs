@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_api::{ApiError, Change, Event, Me, Snapshot};
+use kith_api::{ApiError, Change, Event, Me, Snapshot, TransferSettings};
 use kith_protocol::ids::Digest;
-use kith_protocol::{Code, IdPk, PeerId, RoomId};
+use kith_protocol::{Code, IdPk, PeerId, RoomId, limits};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::effect::Effect;
+use crate::effect::{Bound, Effect};
+use crate::fetch;
 use crate::input::{Command, Input, JobId, Reply, ReqId};
-use crate::record::{PeerRecord, Put, RoomRecord, Saved};
+use crate::policy;
+use crate::queue::{self, Turn};
+use crate::record::{FetchKey, PeerRecord, Put, RoomRecord, Saved};
 use crate::room::Room;
 use crate::time::{Deadline, Now};
 
@@ -24,6 +27,11 @@ pub struct Config {
     pub name: String,
     /// SHA-256 of this app session's DTLS certificate.
     pub fp: Digest,
+    /// Whether transfers outlive the process: fetches go on by themselves after a restart, and our
+    /// offers stand again.
+    pub keep: bool,
+    /// What the user has chosen for all transfers; at the start, what the store kept counts.
+    pub transfers: TransferSettings,
 }
 
 /// What a machine may use while it handles one input.
@@ -32,6 +40,8 @@ pub struct Ctx<'a> {
     pub now: Now,
     /// Who we are.
     pub config: &'a Config,
+    /// So many fetches may begin now.
+    pub turns: u32,
     out: &'a mut VecDeque<Effect>,
     rng: &'a mut ChaCha8Rng,
     jobs: &'a mut u64,
@@ -48,6 +58,7 @@ impl<'a> Ctx<'a> {
         Ctx {
             now,
             config,
+            turns: config.transfers.at_once,
             out,
             rng,
             jobs,
@@ -92,6 +103,10 @@ pub struct Engine {
     rev: u64,
     /// Our name is another one since the last event.
     renamed: bool,
+    /// So is what holds for all transfers.
+    retuned: bool,
+    /// So many fetches may begin at once.
+    turns: u32,
 }
 
 impl Engine {
@@ -103,17 +118,25 @@ impl Engine {
             .iter()
             .map(|p| (p.id_pk.peer_id(), p.clone()))
             .collect();
+        let mut config = config;
+        config.transfers = saved.transfers.clone();
+        let mut out = VecDeque::new();
+        if config.transfers.up.is_some() {
+            out.push_back(Effect::Bound(Bound::Up, config.transfers.up));
+        }
         Engine {
             me: config.id_pk.peer_id(),
+            turns: config.transfers.at_once,
             config,
             rooms: BTreeMap::new(),
             known,
             saved,
-            out: VecDeque::new(),
+            out,
             rng: ChaCha8Rng::from_seed(seed),
             jobs: 0,
             rev: 0,
             renamed: false,
+            retuned: false,
         }
     }
 
@@ -126,6 +149,7 @@ impl Engine {
             &mut self.jobs,
             &self.config,
         );
+        ctx.turns = self.turns;
         match input {
             Input::Command(req, command) => match self.on_command(req, command, now) {
                 Ok(None) => {}
@@ -167,6 +191,11 @@ impl Engine {
                     room.on_fetch(key, run, news, &mut ctx);
                 }
             }
+            Input::Hold(key, run, news) => {
+                if let Some(room) = self.rooms.get_mut(&key.fetch.room) {
+                    room.on_hold(key, run, news, &mut ctx);
+                }
+            }
             Input::Stored(job) => {
                 if let Some(room) = self.rooms.values_mut().find(|r| r.owns(job)) {
                     room.on_stored(job, &mut ctx);
@@ -191,6 +220,7 @@ impl Engine {
             Input::Timeout => self.rooms.values_mut().for_each(|r| r.on_time(&mut ctx)),
             Input::Shutdown => self.rooms.values_mut().for_each(|r| r.leave(&mut ctx)),
         }
+        self.give_turns(now);
         self.show();
     }
 
@@ -216,6 +246,7 @@ impl Engine {
             rooms: open().map(Room::view).collect(),
             people: open().flat_map(Room::people).collect(),
             offers: open().flat_map(Room::offers).collect(),
+            transfers: self.config.transfers.clone(),
         }
     }
 
@@ -251,6 +282,10 @@ impl Engine {
             self.config.name = name;
             return Ok(Some(Reply::Done));
         }
+        if let Command::Transfers(new) = command {
+            self.retune(*new, now)?;
+            return Ok(Some(Reply::Done));
+        }
         let Engine {
             config,
             me,
@@ -259,9 +294,11 @@ impl Engine {
             out,
             rng,
             jobs,
+            turns,
             ..
         } = self;
         let mut ctx = Ctx::new(now, out, rng, jobs, config);
+        ctx.turns = *turns;
         let ctx = &mut ctx;
         match command {
             Command::Join(invite) => {
@@ -275,7 +312,7 @@ impl Engine {
                 ctx.out(Effect::Store(job, vec![Put::Room(record)]));
                 rooms
                     .entry(room)
-                    .or_insert_with(|| Room::new(invite, *me, saved))
+                    .or_insert_with(|| Room::new(invite, *me, saved, ctx.config.keep, ctx.now))
                     .enter(ctx);
                 Ok(Some(Reply::Joined(room)))
             }
@@ -311,9 +348,119 @@ impl Engine {
                 open_room(rooms, id)?.withdraw(offer, ctx)?;
                 Ok(Some(Reply::Done))
             }
-            // Done above: it is not a matter of rooms.
-            Command::Rename(_) => Ok(Some(Reply::Done)),
+            Command::Pause(key, peer) => {
+                open_room(rooms, key.room)?.hold(key, peer, true, ctx)?;
+                Ok(Some(Reply::Done))
+            }
+            Command::Resume(key, peer) => {
+                open_room(rooms, key.room)?.hold(key, peer, false, ctx)?;
+                Ok(Some(Reply::Done))
+            }
+            Command::Limit(key, cap) => {
+                if cap.is_some_and(|c| c < limits::MIN_PACE) {
+                    return Err(bad("The limit is too low: allow at least 1 kB/s."));
+                }
+                open_room(rooms, key.room)?.limit(key, cap, ctx)?;
+                Ok(Some(Reply::Done))
+            }
+            Command::Reorder(key, before) => {
+                open_room(rooms, key.room)?.may_move(key)?;
+                let mut all = Vec::new();
+                for room in rooms.values_mut() {
+                    all.extend(room.standings(ctx));
+                }
+                if before.is_some_and(|b| !all.iter().any(|s| s.key == b)) {
+                    return Err(ApiError::new(Code::NotNow));
+                }
+                for (key, place) in queue::shift(&all, key, before) {
+                    if let Some(room) = rooms.get_mut(&key.room) {
+                        room.set_place(key, place, ctx);
+                    }
+                }
+                Ok(Some(Reply::Done))
+            }
+            Command::Restore(record, files) => {
+                open_room(rooms, record.room)?.restore(*record, files, ctx);
+                Ok(Some(Reply::Done))
+            }
+            // Done above: they are no matter of rooms.
+            Command::Rename(_) | Command::Transfers(_) => Ok(Some(Reply::Done)),
         }
+    }
+
+    /// Takes what the user chose for all transfers.
+    fn retune(&mut self, new: TransferSettings, now: Now) -> Result<(), ApiError> {
+        policy::check(&new)?;
+        if new == self.config.transfers {
+            return Ok(());
+        }
+        if new.up != self.config.transfers.up {
+            self.out.push_back(Effect::Bound(Bound::Up, new.up));
+        }
+        self.config.transfers = new.clone();
+        self.retuned = true;
+        self.jobs += 1;
+        let puts = vec![Put::Transfers(new)];
+        self.out.push_back(Effect::Store(self.jobs, puts));
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Gives turns to the fetches that wait for them, where that may have changed.
+    fn give_turns(&mut self, now: Now) {
+        let rooms = self.rooms.values_mut();
+        if rooms.fold(false, |any, room| room.take_unsettled() | any) {
+            self.settle(now);
+        }
+    }
+
+    fn settle(&mut self, now: Now) {
+        let Engine {
+            config,
+            rooms,
+            out,
+            rng,
+            jobs,
+            ..
+        } = self;
+        let ctx = &mut Ctx::new(now, out, rng, jobs, config);
+        let at_once = ctx.config.transfers.at_once;
+        let all = |rooms: &mut BTreeMap<RoomId, Room>, ctx: &mut Ctx<'_>| {
+            let mut all = Vec::new();
+            for room in rooms.values_mut() {
+                all.extend(room.standings(ctx));
+            }
+            all
+        };
+        let mut standings = all(rooms, ctx);
+        for i in 0..standings.len() {
+            if standings[i].place == 0 {
+                let place = queue::last(&standings);
+                let key = standings[i].key;
+                standings[i].place = place;
+                if let Some(room) = rooms.get_mut(&key.room) {
+                    room.set_place(key, place, ctx);
+                }
+            }
+        }
+        for key in queue::grant(&standings, at_once) {
+            if let Some(room) = rooms.get_mut(&key.room) {
+                room.begin(key, ctx);
+            }
+        }
+        let standings = all(rooms, ctx);
+        let running = standings.iter().filter(|s| s.turn == Turn::Has).count();
+        let waiting: Vec<FetchKey> = queue::waiting(&standings).collect();
+        let share = fetch::share(ctx.config.transfers.down, running);
+        for room in rooms.values_mut() {
+            room.settle(&waiting, share, ctx);
+            // What this brought about is settled with it.
+            room.take_unsettled();
+        }
+        self.turns = match waiting.is_empty() {
+            true => at_once.saturating_sub(u32::try_from(running).unwrap_or(u32::MAX)),
+            false => 0,
+        };
     }
 
     /// Turns what the machines marked as changed into events.
@@ -325,19 +472,29 @@ impl Engine {
                 rev: self.rev,
                 change,
             };
-            self.out.push_back(Effect::Event(event));
+            self.out.push_back(Effect::Event(Box::new(event)));
+        }
+        if std::mem::take(&mut self.retuned) {
+            self.rev += 1;
+            let change = Change::Transfers(self.config.transfers.clone());
+            let rev = self.rev;
+            self.out
+                .push_back(Effect::Event(Box::new(Event { rev, change })));
         }
         let me = (self.me, &*self.config.name);
         for room in self.rooms.values_mut() {
             for change in room.take_changes(|peer| name_of(me, &self.known, peer)) {
                 self.rev += 1;
-                self.out.push_back(Effect::Event(Event {
-                    rev: self.rev,
-                    change,
-                }));
+                let rev = self.rev;
+                self.out
+                    .push_back(Effect::Event(Box::new(Event { rev, change })));
             }
         }
     }
+}
+
+fn bad(text: &str) -> ApiError {
+    ApiError::with(Code::BadRequest, text)
 }
 
 /// A name for somebody who gave none.
@@ -388,7 +545,7 @@ mod tests {
         let [Effect::Reply(1, Ok(Reply::Done)), Effect::Event(told)] = &effects[..] else {
             panic!("{effects:?}");
         };
-        assert_eq!(*told, event);
+        assert_eq!(**told, event);
         let (effects, snapshot) = rename("Mia");
         assert_eq!(effects.len(), 1, "the same name is no news");
         assert_eq!(snapshot.rev, 1);

@@ -1,9 +1,12 @@
 //! Others' offers and our fetching of them.
 //!
 //! ```text
-//! Seen → Offered → (Reading →) Accepted → Fetching ⇄ Stalled → Done
-//!            └→ Declined                     └→ Failed, Withdrawn → Offered (announced again)
+//! Seen → Offered → (Reading →) Queued → Accepted → Fetching ⇄ Stalled → Done
+//!            └→ Declined         └──── a disk that refuses ────┘  └→ Failed, Withdrawn
 //! ```
+//! What failed or was withdrawn is Offered when it is announced again. A fetch that is taken runs
+//! when it is its turn and nothing holds it back: see `hold`.
+//!
 //! Of a long manifest only the beginning is kept until the user takes the offer; the rest is asked
 //! for then.
 //!
@@ -11,8 +14,12 @@
 //! disk has it: what a sender was told is durable is durable.
 
 mod decide;
+mod hold;
+mod holding;
 mod manifest;
 mod records;
+mod sources;
+mod swarm;
 mod view;
 mod worker;
 
@@ -26,9 +33,13 @@ use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, limits};
 
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
-use crate::input::JobId;
-use crate::record::{FetchKey, FetchRecord, SavedFetch};
+use crate::input::{JobId, Refusal};
+use crate::record::{FetchKey, FetchRecord, Put, SavedFetch};
 use crate::serve::bytes_of;
+use crate::time::{Mono, Now};
+use hold::Hold;
+
+pub use hold::{PROBE_FIRST, PROBE_LAST, share};
 
 /// Bad checksums in a row that end a fetch.
 pub const STRIKES: u32 = 3;
@@ -51,6 +62,12 @@ pub struct Fetches {
     fetches: BTreeMap<(PeerId, OfferId), Fetch>,
     saved: BTreeMap<(PeerId, OfferId), SavedFetch>,
     jobs: BTreeMap<JobId, (FetchKey, After)>,
+    /// When disks that refused are looked at again.
+    probes: BTreeMap<(PeerId, OfferId), Mono>,
+    /// Who is linked with us.
+    links: BTreeMap<PeerId, LinkId>,
+    /// Whom we serve what of others' offers.
+    holds: holding::Holds,
     transfers: u32,
     runs: u32,
 }
@@ -72,7 +89,10 @@ struct Fetch {
     /// The sender was told that we do not want it, and will not announce it again to this app
     /// session.
     declined: bool,
+    /// Whether it is to be taken without asking was decided.
+    looked_at: bool,
     run: u32,
+    hold: Hold,
     record: Option<Arc<FetchRecord>>,
     /// Chunks on disk and recorded, of entries that are not complete.
     durable: BTreeMap<u32, RangeSet>,
@@ -83,6 +103,8 @@ struct Fetch {
     done_size: u64,
     strikes: u32,
     mismatches: u32,
+    /// Other receivers, where they help each other.
+    swarm: Option<swarm::Swarm>,
     traffic: Traffic,
     /// When it was first seen here, milliseconds since 1970.
     at: u64,
@@ -98,6 +120,8 @@ enum State {
     Reading {
         dir: String,
     },
+    /// Taken, with all that is known of it in its record. No worker is at it.
+    Queued,
     /// The disk is being prepared and the record stored.
     Accepted,
     Fetching {
@@ -149,20 +173,36 @@ pub enum FetchOut {
 }
 
 impl Fetches {
-    /// Restores accepted fetches; they go on when they are accepted again.
-    pub fn new(room: RoomId, saved: &[SavedFetch]) -> Self {
+    /// Restores accepted fetches; they go on when they are accepted again, or by themselves where
+    /// they are to be kept up.
+    pub fn new(room: RoomId, saved: &[SavedFetch], keep: bool) -> Self {
         let mine = saved.iter().filter(|s| s.record.key.room == room);
-        let saved = mine
-            .map(|s| ((s.record.key.from, s.record.key.offer), s.clone()))
-            .collect();
+        let at = |s: &SavedFetch| (s.record.key.from, s.record.key.offer);
+        // What is complete may have been moved away since; it is not fetched again by itself.
+        let (going, saved): (Vec<_>, Vec<_>) =
+            mine.partition(|s| keep && s.done.len() < s.record.entries.len());
         Fetches {
             room,
-            fetches: BTreeMap::new(),
-            saved,
+            fetches: going
+                .into_iter()
+                .filter_map(|s| Some((at(s), Fetch::restored(s)?)))
+                .collect(),
+            saved: saved.into_iter().map(|s| (at(s), s.clone())).collect(),
             jobs: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            holds: holding::Holds::default(),
             transfers: 0,
             runs: 0,
         }
+    }
+
+    /// What goes on by itself is seen from now on, also before its sender is back.
+    pub fn seen(mut self, now: Now) -> Self {
+        for f in self.fetches.values_mut() {
+            f.at = now.unix_ms;
+        }
+        self
     }
 
     /// A message about an offer of the peer. Messages of the wrong time or size are ignored.
@@ -219,15 +259,15 @@ impl Fetches {
                     return Vec::new();
                 };
                 f.link = None;
+                // It can never be had: what is unfinished of it is of no use any more.
+                let discard = why == Code::SourceChanged;
                 match f.state {
                     State::Done => return Vec::new(),
                     State::Accepted | State::Fetching { .. } | State::Stalled => {
-                        ctx.out(Effect::Fetch(
-                            key,
-                            f.run,
-                            FetchEffect::Stop { discard: false },
-                        ));
+                        ctx.out(Effect::Fetch(key, f.run, FetchEffect::Stop { discard }));
                     }
+                    State::Queued if discard => f.discard(key, ctx),
+                    State::Queued => {}
                     State::Reading { .. } => f.shrink(),
                     // Taken once more, they would wait for an announcement that does not come.
                     State::Seen
@@ -237,7 +277,39 @@ impl Fetches {
                     | State::Withdrawn(_) => {}
                 }
                 f.state = State::Withdrawn(why);
+                f.hold.refused = None;
+                if discard && f.record.take().is_some() {
+                    f.forget_progress();
+                    self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
+                }
+                self.probes.remove(&(peer, offer_id));
                 vec![FetchOut::Changed(peer, offer_id)]
+            }
+            PeerMessage::Pause { offer_id, .. } => self.on_held(peer, offer_id, true),
+            PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, false),
+            PeerMessage::Swarm { offer_id, to } => self.on_swarm(peer, offer_id, to, ctx),
+            PeerMessage::Holds {
+                from,
+                offer_id,
+                hello,
+                whole,
+                parts,
+            } => {
+                let key = self.key(from, offer_id);
+                self.on_holds(peer, link, key, hello, (&whole, &parts), ctx)
+            }
+            PeerMessage::Pull {
+                from,
+                offer_id,
+                transfer,
+                entry,
+                ranges,
+            } => {
+                let key = self.key(from, offer_id);
+                self.on_pull(peer, link, key, transfer, (entry, ranges), ctx)
+            }
+            PeerMessage::LetGo { from, offer_id } => {
+                self.on_let_go(peer, self.key(from, offer_id), ctx)
             }
             PeerMessage::Confirm { .. }
             | PeerMessage::ChatSync { .. }
@@ -251,6 +323,7 @@ impl Fetches {
             | PeerMessage::Cancel { .. }
             | PeerMessage::Verified { .. }
             | PeerMessage::OfferDone { .. }
+            | PeerMessage::Pace { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }
@@ -272,7 +345,7 @@ impl Fetches {
                 offer: *offer,
             };
             match f.state {
-                State::Stalled => stalled.push(key),
+                State::Stalled | State::Queued => stalled.push(key),
                 State::Reading { .. } => out.push(f.browse(key)),
                 State::Seen
                 | State::Offered
@@ -285,19 +358,28 @@ impl Fetches {
             }
         }
         for key in stalled {
-            out.extend(self.attach(key, ctx));
+            out.extend(self.wish(key, ctx));
         }
+        self.links.insert(peer, link);
+        out.extend(self.greet_all(peer));
         out
     }
 
     /// The link is gone.
-    pub fn on_closed(&mut self, peer: PeerId) -> Vec<FetchOut> {
-        let mut out = Vec::new();
+    pub fn on_closed(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        self.links.remove(&peer);
+        self.stop_holds(|key| key.peer == peer, ctx);
+        let mut out = self.peer_left(peer, ctx);
         for ((from, offer), f) in &mut self.fetches {
             if *from != peer {
                 continue;
             }
             f.link = None;
+            f.hold.unsaid();
+            f.hold.turn = false;
+            if let Some(swarm) = &mut f.swarm {
+                swarm.detached();
+            }
             if let State::Fetching { .. } = f.state {
                 f.state = State::Stalled;
             }
@@ -308,8 +390,12 @@ impl Fetches {
 
     /// Ends all workers; what is fetched stays.
     pub fn stop(&mut self, ctx: &mut Ctx<'_>) {
+        self.probes.clear();
+        self.links.clear();
+        self.stop_holds(|_| true, ctx);
         for ((from, offer), f) in &mut self.fetches {
             f.link = None;
+            f.swarm = None;
             if let State::Accepted | State::Fetching { .. } | State::Stalled = f.state {
                 let key = FetchKey {
                     room: self.room,
@@ -327,6 +413,10 @@ impl Fetches {
                 f.shrink();
                 f.state = State::Offered;
             }
+            if f.state == State::Queued {
+                f.state = State::Offered;
+            }
+            f.hold = Hold::default();
         }
     }
 
@@ -341,6 +431,10 @@ impl Fetches {
         self.transfers = self.transfers.wrapping_add(1);
         let transfer = self.transfers;
         f.state = State::Fetching { transfer };
+        f.hold.unsaid();
+        if let Some(swarm) = &mut f.swarm {
+            swarm.detached();
+        }
         ctx.out(Effect::Fetch(
             key,
             f.run,
@@ -367,6 +461,10 @@ impl Fetches {
     }
 
     fn fail(&mut self, key: FetchKey, code: Code, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        if hold::is_refusal(code) {
+            let missing = None;
+            return self.refuse(key, Refusal { code, missing }, ctx);
+        }
         let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return Vec::new();
         };
@@ -401,7 +499,9 @@ impl Fetch {
             state: State::Seen,
             link: Some(link),
             declined: false,
+            looked_at: false,
             run: 0,
+            hold: Hold::default(),
             record: None,
             durable: BTreeMap::new(),
             synced: BTreeMap::new(),
@@ -409,9 +509,30 @@ impl Fetch {
             done_size: 0,
             strikes: 0,
             mismatches: 0,
+            swarm: None,
             traffic: Traffic::default(),
             at: 0,
         }
+    }
+
+    /// One that was taken in an earlier life of the process.
+    fn restored(saved: &SavedFetch) -> Option<Self> {
+        let record = &saved.record;
+        let count = u32::try_from(record.entries.len()).ok()?;
+        let total = crate::offer::total(&record.entries)?;
+        let mut f = Fetch {
+            entries: record.entries.clone(),
+            weight: record.entries.iter().map(crate::offer::weight).sum(),
+            state: State::Queued,
+            link: None,
+            hold: Hold::of(record.hold),
+            durable: saved.ranges.iter().cloned().collect(),
+            done: saved.done.iter().cloned().collect(),
+            record: Some(Arc::new(record.clone())),
+            ..Fetch::new(record.name.clone(), None, count, total, LinkId([0; 8]))
+        };
+        f.measure();
+        Some(f)
     }
 
     fn can(&self) -> Vec<OfferAction> {
@@ -419,9 +540,11 @@ impl Fetch {
         match self.state {
             State::Seen => vec![OfferAction::Decline],
             State::Offered => vec![OfferAction::Accept, OfferAction::Decline],
-            State::Reading { .. } | State::Accepted | State::Fetching { .. } | State::Stalled => {
-                vec![OfferAction::Cancel]
-            }
+            State::Reading { .. }
+            | State::Queued
+            | State::Accepted
+            | State::Fetching { .. }
+            | State::Stalled => self.taken_can(),
             State::Failed(_) if manifest => vec![OfferAction::Accept, OfferAction::Decline],
             State::Declined => vec![OfferAction::Accept],
             State::Failed(_) | State::Done | State::Withdrawn(_) => Vec::new(),
@@ -438,6 +561,7 @@ impl Fetch {
             State::Seen
             | State::Offered
             | State::Reading { .. }
+            | State::Queued
             | State::Accepted
             | State::Fetching { .. }
             | State::Stalled => true,
@@ -450,12 +574,35 @@ impl Fetch {
         self.done_size = self.done.keys().map(size).sum();
     }
 
+    /// Nothing of it is here any more.
+    fn forget_progress(&mut self) {
+        self.durable.clear();
+        self.synced.clear();
+        self.done.clear();
+        self.measure();
+    }
+
+    /// Removes what is unfinished and has no worker.
+    fn discard(&self, key: FetchKey, ctx: &mut Ctx<'_>) {
+        if let Some(record) = &self.record {
+            let effect = FetchEffect::Discard {
+                record: Arc::clone(record),
+                begun: self.durable.keys().copied().collect(),
+            };
+            ctx.out(Effect::Fetch(key, self.run, effect));
+        }
+    }
+
     fn is_complete(&self) -> bool {
         self.done.len() == self.count as usize
     }
 
     fn complete(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
         self.state = State::Done;
+        self.hold.refused = None;
+        if let Some(swarm) = &mut self.swarm {
+            swarm.sources.clear();
+        }
         ctx.out(Effect::Fetch(
             key,
             self.run,

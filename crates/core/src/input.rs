@@ -1,6 +1,6 @@
 //! What happens to the engine.
 
-use kith_api::ApiError;
+use kith_api::{ApiError, Strategy, TransferSettings};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
@@ -8,7 +8,7 @@ use kith_protocol::room::ServerMessage;
 use kith_protocol::sealed::{Hello, SealedBody};
 use kith_protocol::{Code, Invite, LinkId, OfferId, PeerId, RoomId, Sid};
 
-use crate::record::{ChatRecord, FetchKey};
+use crate::record::{ChatRecord, FetchKey, OfferRecord};
 
 /// Numbers a request, so that its reply finds the caller.
 pub type ReqId = u64;
@@ -48,6 +48,8 @@ pub enum Input {
     Serve(ServeKey, u32, ServeNews),
     /// From a fetch worker.
     Fetch(FetchKey, u32, FetchNews),
+    /// From a hold worker.
+    Hold(HoldKey, u32, HoldNews),
     /// A store job is durable.
     Stored(JobId),
     /// A store job failed; nothing of it was stored.
@@ -79,6 +81,18 @@ pub enum Command {
     Decline(FetchKey),
     /// Take back our own offer.
     Withdraw(RoomId, OfferId),
+    /// Hold a fetch back, or an offer of ours from one receiver or from all.
+    Pause(FetchKey, Option<PeerId>),
+    /// Let it go on.
+    Resume(FetchKey, Option<PeerId>),
+    /// Give a fetch the place before another, or the last one.
+    Reorder(FetchKey, Option<FetchKey>),
+    /// Bytes per second for a fetch, or for an offer of ours.
+    Limit(FetchKey, Option<u64>),
+    /// What holds for all transfers.
+    Transfers(Box<TransferSettings>),
+    /// An offer that an earlier process made: its files as they are now, if they are the same.
+    Restore(Box<OfferRecord>, Result<Vec<Entry>, Code>),
     /// Have another display name, one that is fit to show.
     Rename(String),
 }
@@ -96,6 +110,10 @@ pub struct NewOffer {
     pub note: Option<String>,
     /// The manifest. The disk layer finds the real files by the offer's id.
     pub entries: Vec<Entry>,
+    /// Where the files are, for an offer that outlives the process.
+    pub paths: Vec<String>,
+    /// How several receivers are served; as their number suggests if `None`.
+    pub strategy: Option<Strategy>,
 }
 
 /// A successful reply.
@@ -209,6 +227,31 @@ pub struct ServeKey {
     pub offer: OfferId,
 }
 
+impl ServeKey {
+    /// Of its parts.
+    pub fn new(room: RoomId, peer: PeerId, offer: OfferId) -> Self {
+        ServeKey { room, peer, offer }
+    }
+}
+
+/// Which hold: what we have of somebody's offer, for another receiver of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldKey {
+    /// Our fetch.
+    pub fetch: FetchKey,
+    /// The other receiver.
+    pub peer: PeerId,
+}
+
+/// From a hold worker.
+#[derive(Debug, Clone)]
+pub enum HoldNews {
+    /// Payload that was handed to the lane, in bytes.
+    Sent(u64),
+    /// What was wanted is not where it was, or cannot be read; the worker ended.
+    Failed,
+}
+
 /// From a serve worker.
 #[derive(Debug, Clone)]
 pub enum ServeNews {
@@ -254,7 +297,25 @@ pub enum FetchNews {
         /// Of those: in chunks that were durable already.
         durable: u64,
     },
-    /// A chunk whose checksum does not match its payload.
+    /// Hashes came: chunks of the entry before `end` can be checked, whoever sends them.
+    Hashed {
+        /// Which entry.
+        entry: u32,
+        /// One past the last such chunk.
+        end: u64,
+    },
+    /// A chunk from another holder that is not what was offered, or was not asked for.
+    Spurned {
+        /// The holder's link.
+        link: LinkId,
+        /// The number of its transfer.
+        transfer: u32,
+        /// Which entry.
+        entry: u32,
+        /// Which chunk.
+        index: u64,
+    },
+    /// A chunk from who offers that does not match its checksum.
     Corrupt {
         /// Which entry.
         entry: u32,
@@ -269,6 +330,19 @@ pub enum FetchNews {
         /// Which entry.
         entry: u32,
     },
+    /// The disk does not take it for now, and the worker ended.
+    Refused(Refusal),
+    /// What [`crate::effect::FetchEffect::Probe`] found. No worker is concerned.
+    Probed(Result<(), Refusal>),
     /// The worker ended.
     Failed(Code),
+}
+
+/// Why a disk does not take something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: Code,
+    /// Bytes that lack, where that is known.
+    pub missing: Option<u64>,
 }

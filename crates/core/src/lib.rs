@@ -20,6 +20,9 @@
 //! | [`chat`] | logs: what to send, what to acknowledge |
 //! | [`serve`] | our offers and their receivers |
 //! | [`fetch`] | others' offers and our receiving of them |
+//! | [`queue`] | which fetches run |
+//! | [`policy`] | what is taken without asking |
+//! | [`pace`] | how long to wait before the next byte |
 
 // A test picks the case it is about.
 #![cfg_attr(test, allow(clippy::wildcard_enum_match_arm))]
@@ -32,6 +35,9 @@ pub mod input;
 pub mod link;
 pub mod member;
 pub mod offer;
+pub mod pace;
+pub mod policy;
+pub mod queue;
 pub mod record;
 pub mod room;
 pub mod serve;

@@ -36,10 +36,17 @@ pub const BEAT_EVERY: Duration = Duration::from_millis(1500);
 pub const SILENT: Duration = Duration::from_millis(4500);
 /// A link not heard for this long looks for another path.
 pub const QUIET: Duration = Duration::from_secs(8);
+/// What was silent for so long does not go on: the association has said everything again into the
+/// void, twice as late each time (RFC 9260 section 6.3.3), and then begins at a packet a round trip.
+/// A new one is at full speed at once.
+pub const WORN: Duration = Duration::from_secs(5);
 /// What is heard so soon after a path was lost may have been on its way before.
 pub const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// ICE restarts follow each other this far apart.
 pub const RESTART_EVERY: Duration = Duration::from_secs(8);
+/// One that is not answered is not repeated before this: offers in flight cannot be told apart by their
+/// answers, and over a path that was gone for ten seconds TCP brings one after eight.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(14);
 /// A restart that the other side asks for is heard no sooner than this after the last one.
 pub const RESTART_LEAST: Duration = Duration::from_secs(2);
 /// A link that did not recover by then is gone.
@@ -110,6 +117,8 @@ pub enum LinkOut {
     },
     /// What the room shows about the person may have changed.
     Changed,
+    /// There is a path again after a long silence: a new link is better than this one.
+    Worn,
     /// The link is of no use any more.
     Gone(Code),
 }
@@ -239,6 +248,15 @@ impl Link {
 
     /// News of the connection.
     pub fn handle(&mut self, news: LinkNews, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
+        let before = self.is_open().then_some(self.heard);
+        let mut out = self.on_news(news, ctx);
+        if before.is_some_and(|heard| self.heard.since(heard) >= WORN) {
+            out.push(LinkOut::Worn);
+        }
+        out
+    }
+
+    fn on_news(&mut self, news: LinkNews, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
         match news {
             LinkNews::LocalSdp(sdp) => {
                 let link = self.id;

@@ -1,6 +1,7 @@
 //! What outlives the process: the records the engine asks the store to keep, and what it gets
 //! back at the next start.
 
+use kith_api::{Strategy, TransferSettings};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{IdPk, MsgId, OfferId, PeerId, RoomId};
@@ -27,6 +28,12 @@ pub enum Put {
     EntryDone(FetchKey, u32, String),
     /// Forget a fetch, its ranges and its done marks.
     DropFetch(FetchKey),
+    /// An offer of ours that outlives the process.
+    Offer(OfferRecord),
+    /// Forget it.
+    DropOffer(RoomId, OfferId),
+    /// What the user has chosen for all transfers.
+    Transfers(TransferSettings),
 }
 
 /// A room.
@@ -90,6 +97,53 @@ pub struct FetchRecord {
     pub entries: Vec<Entry>,
     /// Top-level names that had to change: `(as offered, as written)`.
     pub roots: Vec<(String, String)>,
+    /// Held back by its user, and how it stands among others: see [`crate::queue`].
+    pub hold: Hold,
+}
+
+/// What the user wants of a fetch, beside having it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hold {
+    /// Nothing is to flow.
+    #[serde(default)]
+    pub paused: bool,
+    /// Its place in the queue.
+    #[serde(default)]
+    pub place: u64,
+    /// Bytes per second.
+    #[serde(default)]
+    pub cap: Option<u64>,
+}
+
+/// An offer of ours that outlives the process. Its files are looked at anew before it stands again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferRecord {
+    /// The room.
+    pub room: RoomId,
+    /// The offer.
+    pub offer: OfferId,
+    /// What it is called.
+    pub name: String,
+    /// A word to go with it.
+    pub note: Option<String>,
+    /// What was offered, as absolute paths.
+    pub paths: Vec<String>,
+    /// Entries, and bytes of all files.
+    pub entries: u32,
+    /// See `entries`.
+    pub total: u64,
+    /// To whom; empty: everybody.
+    pub to: Vec<PeerId>,
+    /// When it was made, milliseconds since 1970.
+    pub at: u64,
+    /// Held back for all, those who come later too.
+    pub paused: bool,
+    /// Held back for these.
+    pub held: Vec<PeerId>,
+    /// Bytes per second, all receivers together.
+    pub cap: Option<u64>,
+    /// How several receivers are served; as their number suggests if `None`.
+    pub strategy: Option<Strategy>,
 }
 
 /// A fetch as it comes back from the store.
@@ -128,4 +182,8 @@ pub struct Saved {
     pub acked: Vec<(RoomId, PeerId, u64)>,
     /// Fetches that were accepted.
     pub fetches: Vec<SavedFetch>,
+    /// Our offers that outlive a process.
+    pub offers: Vec<OfferRecord>,
+    /// What the user has chosen for all transfers.
+    pub transfers: TransferSettings,
 }

@@ -5,6 +5,7 @@
 //! members: losing the server, theirs or ours, touches no link.
 
 mod apply;
+mod holding;
 mod linking;
 mod sealing;
 mod seats;
@@ -23,14 +24,15 @@ use crate::chat::Chat;
 use crate::engine::Ctx;
 use crate::fetch::Fetches;
 use crate::input::{
-    FetchNews, JobId, LinkNews, NewOffer, ReqId, SealNews, ServeKey, ServeNews, SessionNews,
+    FetchNews, HoldKey, HoldNews, JobId, LinkNews, NewOffer, ReqId, SealNews, ServeKey, ServeNews,
+    SessionNews,
 };
 use crate::link::Link;
 use crate::member::Member;
 use crate::record::{ChatRecord, FetchKey, PeerRecord, Saved};
 use crate::serve::Serves;
 use crate::session::Session;
-use crate::time::{Deadline, Mono};
+use crate::time::{Deadline, Mono, Now};
 
 /// A link that failed is tried again after this, doubled each time …
 pub const RELINK_FIRST: Duration = Duration::from_secs(2);
@@ -62,6 +64,8 @@ pub struct Room {
     chat: Chat,
     serves: Serves,
     fetches: Fetches,
+    /// Fetches may stand otherwise than when turns were given last.
+    unsettled: bool,
     changes: Changes,
 }
 
@@ -98,14 +102,15 @@ struct Changes {
 
 impl Room {
     /// A room that is not yet entered, with what the store knows of it.
-    pub fn new(invite: Invite, me: PeerId, saved: &Saved) -> Self {
+    pub fn new(invite: Invite, me: PeerId, saved: &Saved, keep: bool, now: Now) -> Self {
         let keys = invite.keys();
         let id = keys.room_id();
         Room {
             session: Session::new(id, invite.server().clone()),
             chat: Chat::new(id, me, &saved.heads, &saved.acked),
             serves: Serves::new(id, me),
-            fetches: Fetches::new(id, &saved.fetches),
+            fetches: Fetches::new(id, &saved.fetches, keep).seen(now),
+            unsettled: true,
             id,
             invite,
             keys,
@@ -126,6 +131,7 @@ impl Room {
             self.changes.offers.extend(ours.chain(self.fetches.ids()));
         }
         self.open = true;
+        self.unsettled = true;
         self.changes.room = true;
         let out = self.chat.on_time(ctx);
         self.apply_chat(out, ctx);
@@ -139,6 +145,7 @@ impl Room {
         }
         self.serves.stop(ctx);
         self.fetches.stop(ctx);
+        self.unsettled = true;
         for (peer, person) in &mut self.people {
             if let Some(link) = person.link.take() {
                 link.send(PeerMessage::Bye {}, ctx);
@@ -270,6 +277,12 @@ impl Room {
         self.apply_fetches(out, ctx);
     }
 
+    /// News of a hold worker.
+    pub fn on_hold(&mut self, key: HoldKey, run: u32, news: HoldNews, ctx: &mut Ctx<'_>) {
+        let out = self.fetches.on_hold(key, run, news, ctx);
+        self.apply_fetches(out, ctx);
+    }
+
     /// Whether a store job is one of this room's.
     pub fn owns(&self, job: JobId) -> bool {
         self.chat.owns(job) || self.fetches.owns(job)
@@ -327,6 +340,8 @@ impl Room {
         self.after_session(before, out, ctx);
         let out = self.chat.on_time(ctx);
         self.apply_chat(out, ctx);
+        let out = self.fetches.on_time(ctx);
+        self.apply_fetches(out, ctx);
         self.members.values_mut().for_each(|m| m.on_time(ctx));
         self.seat_waiting(ctx);
         for peer in self.people.keys().copied().collect::<Vec<_>>() {
@@ -359,7 +374,7 @@ impl Room {
         });
         members
             .chain(people)
-            .chain([self.chat.deadline()])
+            .chain([self.chat.deadline(), self.fetches.deadline()])
             .fold(self.session.deadline(), Deadline::earliest)
     }
 

@@ -1,21 +1,24 @@
 //! Our offers and how each receiver of them stands.
 //!
 //! ```text
-//! Offered → Serving ⇄ Stalled → Done        Offered → Declined        Serving → Failed
+//! Offered → (Waiting →) Serving ⇄ Stalled → Done    Offered → Declined    Serving → Failed
 //! ```
 //! An offer is announced on every new link, but not to an app session that declined it. A receiver
 //! first says what it has, then accepts; a worker then sends the rest. What the receiver
 //! acknowledges is durable there.
 
+mod hold;
 mod offering;
 mod progress;
+mod spread;
+mod strategy;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_api::Traffic;
+use kith_api::{Strategy, Traffic};
 use kith_protocol::ids::Digest;
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
@@ -26,6 +29,9 @@ use crate::engine::Ctx;
 use crate::input::ServeKey;
 use crate::offer;
 use crate::time::Mono;
+use hold::{Hold, Why};
+
+pub(crate) use spread::{PIECE, UNDER_WAY, first_chunks, subtract};
 
 /// Ranges that one receiver may say it has of one offer; what is beyond them is sent again.
 const MAX_DECLARED: usize = 65_536;
@@ -57,7 +63,21 @@ struct Offer {
     total: u64,
     /// Empty: everybody.
     to: BTreeSet<PeerId>,
-    withdrawn: bool,
+    /// No longer on offer, for this reason.
+    withdrawn: Option<Code>,
+    /// Held back from all, those who come later too.
+    paused: bool,
+    /// Bytes per second, all receivers together.
+    cap: Option<u64>,
+    /// Where its files are, where it outlives the process.
+    paths: Vec<String>,
+    /// Receivers that an earlier process held it back from.
+    held: BTreeSet<PeerId>,
+    /// As the user has chosen, and as it is done while anybody is served.
+    chosen: Option<Strategy>,
+    mode: strategy::Mode,
+    /// Who is linked with us and was told of the offer.
+    met: BTreeSet<PeerId>,
     /// When it was made, milliseconds since 1970.
     at: u64,
     receivers: BTreeMap<PeerId, Receiver>,
@@ -73,6 +93,7 @@ struct Receiver {
     verified_bytes: u64,
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
+    hold: Hold,
     /// Why the receiver was told that it is gone. Until it is announced again, what the receiver
     /// says was said before it knew.
     gone: Option<Code>,
@@ -95,6 +116,12 @@ struct Declared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Offered,
+    /// Others are served first; those of lower numbers before this one.
+    Waiting {
+        link: LinkId,
+        transfer: u32,
+        number: u32,
+    },
     Serving {
         link: LinkId,
         transfer: u32,
@@ -150,11 +177,18 @@ impl Serves {
             };
             r.declared = Declared::default();
             r.paged = 0;
-            if let State::Serving { .. } = r.state {
+            let before = r.hold;
+            r.hold.unsaid();
+            if r.hold != before {
+                out.push(ServeOut::Changed(*id));
+            }
+            if let State::Serving { .. } | State::Waiting { .. } = r.state {
                 stop(room, peer, *id, r, ctx);
                 r.state = State::Stalled;
                 out.push(ServeOut::Changed(*id));
             }
+            offer.met.remove(&peer);
+            out.extend(offer.left(room, *id, peer, ctx));
         }
         out
     }
@@ -196,6 +230,7 @@ impl Serves {
                 Vec::new()
             }
             PeerMessage::Verified { offer_id, entries } => {
+                let room = self.room;
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
@@ -205,6 +240,9 @@ impl Serves {
                 r.declared.verified.union(&entries);
                 if let State::Serving { .. } = r.state {
                     r.verify(&entries, offer.entries);
+                    if let Some(offer) = self.offers.get_mut(&offer_id) {
+                        offer.verified(room, offer_id, peer, &entries, ctx);
+                    }
                     return vec![ServeOut::Changed(offer_id)];
                 }
                 Vec::new()
@@ -226,21 +264,23 @@ impl Serves {
                 };
                 if fits(offer.entries, entry, &ranges) {
                     if let Some(durable) = r.durable.get_mut(&entry) {
-                        ranges
-                            .ranges()
-                            .iter()
-                            .for_each(|&(a, b)| durable.remove(a, b));
+                        subtract(durable, &ranges);
                     }
-                    let key = ServeKey {
-                        room,
-                        peer,
-                        offer: offer_id,
-                    };
-                    ctx.out(Effect::Serve(key, run, ServeEffect::Want { entry, ranges }));
+                    if let Some(offer) = self.offers.get_mut(&offer_id) {
+                        offer.wanted(room, offer_id, (peer, run), entry, ranges, ctx);
+                    }
                     return vec![ServeOut::Changed(offer_id)];
                 }
                 Vec::new()
             }
+            PeerMessage::Pause { offer_id, why } => {
+                self.on_held(peer, offer_id, Some(Why::of(why)), ctx)
+            }
+            PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, None, ctx),
+            PeerMessage::Pace {
+                offer_id,
+                bytes_per_s,
+            } => self.on_pace(peer, offer_id, bytes_per_s, ctx),
             PeerMessage::OfferDone { offer_id } => self.finish(peer, offer_id, State::Done, ctx),
             PeerMessage::Decline { offer_id, why } => {
                 self.finish(peer, offer_id, State::Declined(why), ctx)
@@ -262,9 +302,18 @@ impl Serves {
             | PeerMessage::Entries { .. }
             | PeerMessage::Gone { .. }
             | PeerMessage::EntryDone { .. }
+            | PeerMessage::Swarm { .. }
+            | PeerMessage::Holds { .. }
+            | PeerMessage::Pull { .. }
+            | PeerMessage::LetGo { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }
+    }
+
+    /// Whether it is an offer of ours.
+    pub fn has(&self, id: OfferId) -> bool {
+        self.offers.contains_key(&id)
     }
 
     /// Ends all workers; receivers may go on over their next links.
@@ -274,10 +323,13 @@ impl Serves {
             for (peer, r) in &mut offer.receivers {
                 stop(room, *peer, *id, r, ctx);
                 r.declared = Declared::default();
-                if let State::Serving { .. } = r.state {
+                r.hold.unsaid();
+                if let State::Serving { .. } | State::Waiting { .. } = r.state {
                     r.state = State::Stalled;
                 }
             }
+            offer.met.clear();
+            offer.mode = strategy::Mode::Idle;
         }
     }
 
@@ -292,7 +344,7 @@ impl Serves {
         let room = self.room;
         self.runs = self.runs.wrapping_add(1);
         let run = self.runs;
-        let Some((offer, r)) = self.receiver(peer, id) else {
+        let Some((_, r)) = self.receiver(peer, id) else {
             let gone = PeerMessage::Gone {
                 offer_id: id,
                 why: Code::OfferGone,
@@ -306,36 +358,29 @@ impl Serves {
         if !r.may_start(ctx.now.mono) {
             return self.give_up(peer, id, Code::RateLimited, ctx);
         }
-        let entries = Arc::clone(offer.entries);
         stop(room, peer, id, r, ctx);
+        let Some((offer, r)) = self.receiver(peer, id) else {
+            return Vec::new();
+        };
         // What it had before it may have thrown away since: what it says now counts.
         let Declared { mut have, verified } = std::mem::take(&mut r.declared);
         have.retain(|e, _| !verified.contains(u64::from(*e)));
         (r.durable, r.verified, r.verified_bytes) = (have, RangeSet::new(), 0);
         r.verify(&verified, offer.entries);
         r.declared.verified = verified;
-        r.state = State::Serving {
+        r.hold.unsaid();
+        let number = run;
+        r.state = State::Waiting {
             link,
             transfer,
-            run,
+            number,
         };
-        let effect = ServeEffect::Start {
-            link,
-            transfer,
-            entries,
-            done: r.verified.clone(),
-            have: r.durable.clone(),
+        let Some(offer) = self.offers.get_mut(&id) else {
+            return Vec::new();
         };
-        ctx.out(Effect::Serve(
-            ServeKey {
-                room,
-                peer,
-                offer: id,
-            },
-            run,
-            effect,
-        ));
-        vec![ServeOut::Changed(id)]
+        let mut out = vec![ServeOut::Changed(id)];
+        out.extend(offer.joined(room, id, peer, ctx));
+        out
     }
 
     /// The receiver cannot have it, at least not until it is announced again.
@@ -371,11 +416,15 @@ impl Serves {
         r.sent.clear();
         r.durable.clear();
         r.declared = Declared::default();
-        vec![ServeOut::Changed(id)]
+        let mut out = vec![ServeOut::Changed(id)];
+        if let Some(offer) = self.offers.get_mut(&id) {
+            out.extend(offer.left(room, id, peer, ctx));
+        }
+        out
     }
 
     fn receiver(&mut self, peer: PeerId, id: OfferId) -> Option<(OfferRef<'_>, &mut Receiver)> {
-        let offer = self.offers.get_mut(&id).filter(|o| !o.withdrawn)?;
+        let offer = self.offers.get_mut(&id).filter(|o| o.withdrawn.is_none())?;
         let r = offer.receivers.get_mut(&peer)?;
         Some((
             OfferRef {
@@ -399,6 +448,7 @@ impl Receiver {
             verified: RangeSet::new(),
             verified_bytes: 0,
             declared: Declared::default(),
+            hold: Hold::default(),
             gone: None,
             paged: 0,
             sent: BTreeMap::new(),
@@ -452,7 +502,8 @@ fn stop(room: RoomId, peer: PeerId, offer: OfferId, r: &mut Receiver, ctx: &mut 
     }
 }
 
-fn fits(entries: &[Entry], entry: u32, ranges: &RangeSet) -> bool {
+/// Whether the entry is a file and has these chunks.
+pub(crate) fn fits(entries: &[Entry], entry: u32, ranges: &RangeSet) -> bool {
     entries
         .get(entry as usize)
         .is_some_and(|e| !e.dir && ranges.end() <= frame::chunks(e.size))

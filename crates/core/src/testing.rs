@@ -15,7 +15,7 @@ pub(crate) struct World {
     out: VecDeque<Effect>,
     rng: rand_chacha::ChaCha8Rng,
     jobs: u64,
-    config: Config,
+    pub config: Config,
 }
 
 impl World {
@@ -56,6 +56,8 @@ pub(crate) fn config() -> Config {
         id_pk: kith_protocol::IdPk([1; 32]),
         name: "Ada".into(),
         fp: kith_protocol::ids::Digest([1; 32]),
+        keep: false,
+        transfers: kith_api::TransferSettings::default(),
     }
 }
 

@@ -83,6 +83,7 @@ fn fetch(key: FetchKey, entries: usize) -> FetchRecord {
                 dir: false,
             })
             .collect(),
+        hold: Default::default(),
         roots: vec![("a".into(), "a (2)".into())],
     }
 }

@@ -132,6 +132,12 @@ codes! {
     BadName = 310, "bad-name", true, "The offer contains a file name that is not allowed. It was refused.";
     /// More offers than a peer may have open.
     TooManyOffers = 311, "too-many-offers", false, "Too many offers are open. Finish or decline some first.";
+    /// The target's disk is mounted read-only.
+    DiskReadOnly = 312, "disk-read-only", false, "The disk is read-only. Make it writable; the transfer goes on from where it stopped.";
+    /// The user's share of the disk is used up.
+    DiskQuota = 313, "disk-quota", false, "Your share of the disk is used up. Delete something; the transfer goes on from where it stopped.";
+    /// What was unfinished, or its folder, was removed by somebody else.
+    DiskGone = 314, "disk-gone", false, "The folder or the unfinished files in it were removed. Put the folder back, or choose another.";
 
     // 400: this installation
     /// Another process uses the same home.

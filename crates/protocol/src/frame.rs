@@ -14,6 +14,7 @@ pub const HEADER: usize = 56;
 const FRAME_VERSION: u8 = 1;
 const KIND_CHUNK: u8 = 1;
 const KIND_ACK: u8 = 2;
+const KIND_HASHES: u8 = 3;
 
 /// A parsed frame. The payload's checksum is *not* yet compared: that costs CPU and belongs to a
 /// worker, see [`Chunk::digest`].
@@ -23,6 +24,8 @@ pub enum Frame {
     Chunk(Chunk),
     /// Chunks that are durable at the receiver.
     Ack(Ack),
+    /// What chunks must hash to, whoever sends them.
+    Hashes(Hashes),
 }
 
 /// A piece of a file.
@@ -49,6 +52,27 @@ pub struct Ack {
     pub entry: u32,
     /// The chunks, at most [`limits::MAX_RANGES`] ranges.
     pub ranges: RangeSet,
+}
+
+/// Hashes of consecutive chunks, from who offers them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashes {
+    /// Number agreed in `accept`.
+    pub transfer: u32,
+    /// Index into the offer's entries.
+    pub entry: u32,
+    /// The chunk of the first hash.
+    pub first: u64,
+    /// 32 bytes for each chunk, at least one and at most [`limits::MAX_HASHES`] of them.
+    pub hashes: Bytes,
+}
+
+impl Hashes {
+    /// The hashes in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Digest> {
+        let (hashes, _) = self.hashes.as_chunks::<32>();
+        hashes.iter().map(|h| Digest(*h))
+    }
 }
 
 /// Why bytes are not a frame.
@@ -117,6 +141,15 @@ impl Frame {
                 entry,
                 ranges: parse_ranges(message)?,
             })),
+            KIND_HASHES if len == 0 || !len.is_multiple_of(32) || len > limits::MAX_HASHES * 32 => {
+                Err(FrameError::Payload)
+            }
+            KIND_HASHES => Ok(Frame::Hashes(Hashes {
+                transfer,
+                entry,
+                first: index,
+                hashes: message,
+            })),
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -143,6 +176,22 @@ impl Frame {
                     out.put_u64_le(*first);
                     out.put_u64_le(*end);
                 }
+                out.freeze()
+            }
+            Frame::Hashes(h) => {
+                let len = h.hashes.len();
+                let mut out = BytesMut::with_capacity(HEADER + len);
+                // Authenticated by its channel, as an ack is.
+                put_header(
+                    &mut out,
+                    KIND_HASHES,
+                    h.transfer,
+                    h.entry,
+                    h.first,
+                    len as u32,
+                    &[0; 32],
+                );
+                out.put_slice(&h.hashes);
                 out.freeze()
             }
         }
@@ -236,6 +285,7 @@ mod tests {
             Err(FrameError::Payload)
         );
         assert_eq!(with(&|v| v[1] = 2), Err(FrameError::Payload));
+        assert_eq!(with(&|v| v[1] = 3), Err(FrameError::Payload));
         assert!(with(&|v| v[2] = 0xff).is_ok(), "spare flags are ignored");
     }
 
@@ -249,6 +299,13 @@ mod tests {
         fn chunks_round_trip(transfer: u32, entry: u32, index: u64, d: [u8; 32], p in prop::collection::vec(any::<u8>(), 1..200)) {
             let f = Frame::Chunk(Chunk { transfer, entry, index, digest: Digest(d), payload: p.into() });
             prop_assert_eq!(Frame::parse(f.to_bytes()), Ok(f));
+        }
+
+        #[test]
+        fn hashes_round_trip(transfer: u32, entry: u32, first: u64, all in prop::collection::vec(any::<[u8; 32]>(), 1..50)) {
+            let h = Hashes { transfer, entry, first, hashes: all.concat().into() };
+            prop_assert!(h.iter().map(|d| d.0).eq(all));
+            prop_assert_eq!(Frame::parse(Frame::Hashes(h.clone()).to_bytes()), Ok(Frame::Hashes(h)));
         }
 
         #[test]

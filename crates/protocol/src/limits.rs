@@ -49,10 +49,19 @@ pub const MAX_ENTRIES_PER_MESSAGE: usize = 256;
 pub const PAGES_AHEAD: usize = 16;
 /// Most chunk ranges in one `have`, `want` or ack.
 pub const MAX_RANGES: usize = 1024;
+/// Most people named in one message.
+pub const MAX_NAMED: usize = 255;
+/// Most hashes in one frame.
+pub const MAX_HASHES: usize = MAX_FRAME_PAYLOAD / 32;
+/// Largest offer whose receivers fetch from each other, in bytes: every end keeps the hashes of all
+/// its chunks in memory, 32 bytes for each.
+pub const MAX_SWARM: u64 = 128 << 30;
 /// Largest payload of a frame, in bytes.
 pub const MAX_FRAME_PAYLOAD: usize = CHUNK;
 /// Largest file that can be offered, in bytes: the limit of signed 64-bit file offsets.
 pub const MAX_FILE: u64 = i64::MAX as u64;
+/// Least bound that a transfer may have, in bytes per second: below it a chunk takes minutes.
+pub const MIN_PACE: u64 = 1024;
 
 /// Members a room holds unless its owner says otherwise.
 pub const DEFAULT_CAPACITY: u16 = 32;

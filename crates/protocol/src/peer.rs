@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
-use crate::ids::{Digest, MsgId, OfferId, SealTag};
+use crate::ids::{Digest, MsgId, OfferId, PeerId, SealTag};
 use crate::limits;
 use crate::ranges::RangeSet;
 
@@ -142,6 +142,76 @@ pub enum PeerMessage {
     },
     /// The receiver has everything of the offer.
     OfferDone {
+        /// The offer.
+        offer_id: OfferId,
+    },
+    /// Whoever says this, sender or receiver, holds its side of the transfer back: nothing more is
+    /// to be sent until it says `resume`. Each side has a hold of its own. It does not outlive the
+    /// link, so it is said again over the next one; a receiver's `accept` ends its own.
+    Pause {
+        /// The offer.
+        offer_id: OfferId,
+        /// Absent: the user wants it so. `busy`: the receiver has others to get through first.
+        /// Otherwise what the receiver's disk refuses with; an `accept` follows when it is mended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Code>,
+    },
+    /// The side that said `pause` is ready again.
+    Resume {
+        /// The offer.
+        offer_id: OfferId,
+    },
+    /// What the receiver wants at most. The sender obeys the least of all bounds there are.
+    Pace {
+        /// The offer.
+        offer_id: OfferId,
+        /// Absent: no bound. Below [`limits::MIN_PACE`] it counts as that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes_per_s: Option<u64>,
+    },
+    /// From who offers, once a receiver is served: receivers fetch from each other too, and hashes of
+    /// chunks come on `files`.
+    Swarm {
+        /// The offer.
+        offer_id: OfferId,
+        /// To whom it was offered; empty: to the room. At most [`limits::MAX_NAMED`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        to: Vec<PeerId>,
+    },
+    /// Between receivers: what the sender of this has of another's offer, on disk and verified. It
+    /// adds to what was said before over the link.
+    Holds {
+        /// Whose offer it is.
+        from: PeerId,
+        /// The offer.
+        offer_id: OfferId,
+        /// The sender of this begins, and wants to hear what the other holds.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hello: bool,
+        /// Entries that it has whole.
+        #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
+        whole: RangeSet,
+        /// Chunks of others, of at most [`limits::MAX_RANGES`] ranges in all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<(u32, RangeSet)>,
+    },
+    /// Between receivers: asks for chunks that the other holds.
+    Pull {
+        /// Whose offer it is.
+        from: PeerId,
+        /// The offer.
+        offer_id: OfferId,
+        /// Number that their frames carry; chosen by who asks, unique on the link.
+        transfer: u32,
+        /// Which entry.
+        entry: u32,
+        /// Which chunks.
+        ranges: RangeSet,
+    },
+    /// Between receivers: the sender of this holds nothing of it any more, or does not serve it.
+    LetGo {
+        /// Whose offer it is.
+        from: PeerId,
         /// The offer.
         offer_id: OfferId,
     },
@@ -282,6 +352,14 @@ impl PeerMessage {
                     bound(e.mtime_ns < 1_000_000_000, "mtime_ns")
                 })
             }
+            PeerMessage::Swarm { to, .. } => bound(to.len() <= limits::MAX_NAMED, "to"),
+            PeerMessage::Holds { parts, .. } => {
+                let ranges: usize = parts.iter().map(|(_, r)| r.ranges().len()).sum();
+                bound(
+                    ranges <= limits::MAX_RANGES && parts.len() <= limits::MAX_RANGES,
+                    "parts",
+                )
+            }
             PeerMessage::Confirm { .. }
             | PeerMessage::ChatSync { .. }
             | PeerMessage::ChatAck { .. }
@@ -295,6 +373,11 @@ impl PeerMessage {
             | PeerMessage::EntryDone { .. }
             | PeerMessage::Verified { .. }
             | PeerMessage::OfferDone { .. }
+            | PeerMessage::Pause { .. }
+            | PeerMessage::Resume { .. }
+            | PeerMessage::Pace { .. }
+            | PeerMessage::Pull { .. }
+            | PeerMessage::LetGo { .. }
             | PeerMessage::Bye {}
             | PeerMessage::Unknown => Ok(()),
         }

@@ -119,6 +119,12 @@ impl RangeSet {
         }
     }
 
+    /// The first index at or after `from` that is in the set, `u64::MAX` if there is none.
+    pub fn next_held(&self, from: u64) -> u64 {
+        let at = self.0.partition_point(|r| r.1 <= from);
+        self.0.get(at).map_or(u64::MAX, |r| r.0.max(from))
+    }
+
     /// Cuts into sets of at most `n` ranges each, for messages with a bound.
     pub fn split(&self, n: usize) -> impl Iterator<Item = RangeSet> + '_ {
         self.0.chunks(n).map(|c| RangeSet(c.to_vec()))
@@ -171,6 +177,8 @@ mod tests {
                 prop_assert_eq!(set.count(), model.len() as u64);
                 for i in 0..62 {
                     prop_assert_eq!(set.contains(i), model.contains(&i));
+                    let held = (i..62).find(|x| model.contains(x)).unwrap_or(u64::MAX);
+                    prop_assert_eq!(set.next_held(i), held);
                     prop_assert_eq!(set.next_missing(i), (i..).find(|x| !model.contains(x)).unwrap());
                 }
                 let missing = set.missing(60);

@@ -10,7 +10,7 @@ use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use kith_protocol::frame::{Ack, Chunk, Frame};
+use kith_protocol::frame::{Ack, Chunk, Frame, Hashes};
 use kith_protocol::ids::{AccessPk, Blob, Digest, Nonce, SealTag, Signature};
 use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState};
 use kith_protocol::ranges::RangeSet;
@@ -18,7 +18,7 @@ use kith_protocol::room::{
     CallNews, CallStep, ClientMessage, IceServer, LeftWhy, Member, RoomInfo, ServerMessage,
 };
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
-use kith_protocol::{CallId, Code, IdPk, LinkId, MsgId, OfferId, RoomId, Sid, frame};
+use kith_protocol::{CallId, Code, IdPk, LinkId, MsgId, OfferId, PeerId, RoomId, Sid, frame};
 
 const SID: Sid = Sid([1; 16]);
 const OTHER: Sid = Sid([2; 16]);
@@ -311,14 +311,66 @@ fn peer_messages() {
         },
         PeerMessage::Verified {
             offer_id,
-            entries: ranges,
+            entries: ranges.clone(),
         },
         PeerMessage::OfferDone { offer_id },
+        PeerMessage::Pause {
+            offer_id,
+            why: None,
+        },
+        PeerMessage::Pause {
+            offer_id,
+            why: Some(Code::DiskFull),
+        },
+        PeerMessage::Resume { offer_id },
+        PeerMessage::Pace {
+            offer_id,
+            bytes_per_s: Some(1 << 20),
+        },
+        PeerMessage::Pace {
+            offer_id,
+            bytes_per_s: None,
+        },
+        PeerMessage::Swarm {
+            offer_id,
+            to: vec![PeerId([6; 16]), PeerId([7; 16])],
+        },
+        PeerMessage::Swarm {
+            offer_id,
+            to: Vec::new(),
+        },
+        PeerMessage::Holds {
+            from: PeerId([6; 16]),
+            offer_id,
+            hello: true,
+            whole: ranges.clone(),
+            parts: vec![(entry, ranges.clone())],
+        },
+        PeerMessage::Holds {
+            from: PeerId([6; 16]),
+            offer_id,
+            hello: false,
+            whole: RangeSet::new(),
+            parts: Vec::new(),
+        },
+        PeerMessage::Pull {
+            from: PeerId([6; 16]),
+            offer_id,
+            transfer: u32::MAX,
+            entry,
+            ranges,
+        },
+        PeerMessage::LetGo {
+            from: PeerId([6; 16]),
+            offer_id,
+        },
         PeerMessage::Bye {},
     ];
     kinds!(
         &values, PeerMessage: Confirm, ChatSync, Chat, ChatAck, Offer, Entries, Browse, Accept,
-        Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Bye, = Unknown
+        Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Pause, Resume, Pace,
+        Swarm, Holds, Pull, LetGo,
+        Bye, = Unknown
     );
     let write = |m: &PeerMessage| String::from_utf8(m.to_bytes().to_vec()).unwrap();
     golden("peer.jsonl", &values, write, |l| {
@@ -444,8 +496,14 @@ fn frames() {
             entry,
             ranges: RangeSet::new(),
         }),
+        Frame::Hashes(Hashes {
+            transfer,
+            entry,
+            first: 0x1112_1314_1516_1718,
+            hashes: Bytes::from(vec![9; 64]),
+        }),
     ];
-    kinds!(&values, Frame: Chunk, Ack);
+    kinds!(&values, Frame: Chunk, Ack, Hashes);
     golden(
         "frame.hex",
         &values,

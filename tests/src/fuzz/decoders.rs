@@ -164,11 +164,18 @@ fn peer(input: &[u8]) -> u64 {
                 PeerMessage::Entries { entries, .. } => {
                     assert!(entries.iter().all(kith_core::offer::is_sendable));
                 }
-                PeerMessage::Have { ranges, .. } | PeerMessage::Want { ranges, .. } => {
+                PeerMessage::Have { ranges, .. }
+                | PeerMessage::Want { ranges, .. }
+                | PeerMessage::Pull { ranges, .. } => {
                     well_formed(ranges);
                 }
                 PeerMessage::Offer { entries, .. } => assert!(*entries <= limits::MAX_ENTRIES),
                 PeerMessage::Verified { entries, .. } => well_formed(entries),
+                PeerMessage::Swarm { to, .. } => assert!(to.len() <= limits::MAX_NAMED),
+                PeerMessage::Holds { whole, parts, .. } => {
+                    well_formed(whole);
+                    parts.iter().for_each(|(_, r)| well_formed(r));
+                }
                 _ => {}
             }
             let bytes = message.to_bytes();
@@ -201,6 +208,7 @@ fn frame(input: &[u8]) -> u64 {
                     assert!(size <= limits::CHUNK);
                 }
                 Frame::Ack(a) => well_formed(&a.ranges),
+                Frame::Hashes(h) => assert!((1..=limits::MAX_HASHES).contains(&h.iter().len())),
             }
             assert_eq!(Frame::parse(frame.to_bytes()).as_ref(), Ok(&frame));
             size(u64::from(input[1]), input.len())

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use kith_api::{Change, Event, OfferView, PersonView, RoomView};
-use kith_core::effect::{FetchEffect, LinkEffect, ServeEffect, SessionEffect};
-use kith_core::input::{Command, Input, JobId, LinkNews, ReqId, ServeKey};
+use kith_core::effect::{FetchEffect, HoldEffect, LinkEffect, ServeEffect, SessionEffect};
+use kith_core::input::{Command, HoldKey, Input, JobId, LinkNews, ReqId, ServeKey};
 use kith_core::record::{FetchKey, Saved};
 use kith_core::{Config, Effect, Engine, Mono, Now};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::invite::ServerAddr;
 use kith_protocol::peer::PeerMessage;
-use kith_protocol::{IdPk, Invite, LinkId, OfferId, PeerId, RoomId, Sid, sdp};
+use kith_protocol::{IdPk, Invite, LinkId, OfferId, PeerId, RoomId, Sid, limits, sdp};
 
 use super::inputs::{self, Bytes};
 use super::{Target, kind};
@@ -63,6 +63,7 @@ pub(super) struct World {
     pub(super) offers: Vec<(PeerId, OfferId)>,
     pub(super) serves: Vec<(ServeKey, u32)>,
     pub(super) fetches: Vec<(FetchKey, u32)>,
+    pub(super) holds: Vec<(HoldKey, u32)>,
     pub(super) jobs: Vec<JobId>,
     pub(super) loads: Vec<JobId>,
     pub(super) tags: BTreeMap<LinkId, (SealTag, Digest)>,
@@ -109,6 +110,8 @@ impl World {
             id_pk: IdPk([1; 32]),
             name: "Ada".into(),
             fp: Digest([1; 32]),
+            keep: true,
+            transfers: Default::default(),
         };
         // Deriving keys costs more than everything else that a sequence does.
         static ROOMS: OnceLock<[(Invite, RoomId); 2]> = OnceLock::new();
@@ -131,6 +134,7 @@ impl World {
             offers: Vec::new(),
             serves: Vec::new(),
             fetches: Vec::new(),
+            holds: Vec::new(),
             jobs: Vec::new(),
             loads: Vec::new(),
             tags: BTreeMap::new(),
@@ -243,16 +247,22 @@ impl World {
                 }
             }
             Effect::Fetch(key, run, effect) => {
-                if let FetchEffect::Prepare { .. } = effect {
+                if let FetchEffect::Prepare { .. } | FetchEffect::Probe { .. } = effect {
                     self.fetches.push((key, run));
                 }
             }
+            Effect::Hold(key, run, effect) => {
+                if let HoldEffect::Start { .. } = effect {
+                    self.holds.push((key, run));
+                }
+            }
+            Effect::Bound(_, rate) => assert!(rate.is_none_or(|r| r >= limits::MIN_PACE)),
             Effect::Store(job, _) => self.jobs.push(job),
             Effect::LoadChat { job, max, .. } => {
                 assert!(max <= 1024, "a page of bounded size");
                 self.loads.push(job);
             }
-            Effect::Event(event) => self.views.apply(event),
+            Effect::Event(event) => self.views.apply(*event),
         }
     }
 
@@ -355,7 +365,7 @@ impl Views {
             Change::Offer(v) => {
                 self.offers.insert((v.room, v.from, v.offer), v);
             }
-            Change::Me(_) | Change::Message(_) => {}
+            Change::Me(_) | Change::Message(_) | Change::Transfers(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@ mod meeting;
 mod talk;
 mod workers;
 
+use kith_api::{AcceptPolicy, TransferSettings};
 use kith_core::input::{Command, FetchNews, Input, NewOffer};
 use kith_core::record::FetchKey;
 use kith_protocol::Code;
@@ -142,6 +143,12 @@ pub(super) fn step(w: &mut World, b: &mut Bytes<'_>) {
                 name: b.text(),
                 note: (b.byte() > 128).then(|| b.text()),
                 entries: entries(b),
+                strategy: match b.byte() % 4 {
+                    0 => Some(kith_api::Strategy::Sequential),
+                    1 => Some(kith_api::Strategy::Swarm),
+                    _ => None,
+                },
+                paths: vec![b.text()],
             };
             w.command(Command::Offer(new));
         }
@@ -197,9 +204,36 @@ pub(super) fn step(w: &mut World, b: &mut Bytes<'_>) {
             w.give(Input::StoreFailed(job, code));
         }
         19 => loaded(w, b),
+        20 if b.byte() > 192 => workers::hold(w, b),
         20 => serve(w, b),
         21..=25 => link(w, b),
         26 | 27 => fetch(w, b),
+        28 => {
+            let (from, offer) = some_offer(w, b);
+            let room = room(w, b);
+            let key = FetchKey { room, from, offer };
+            let peer = (b.byte() > 128).then(|| id_pk(b.byte() % 3).peer_id());
+            w.command(match b.byte() % 8 {
+                0 | 1 => Command::Pause(key, peer),
+                2 | 3 => Command::Resume(key, peer),
+                4 => Command::Limit(key, (b.byte() > 80).then(|| b.number())),
+                5 | 6 => {
+                    let (from, offer) = some_offer(w, b);
+                    let before = FetchKey { room, from, offer };
+                    Command::Reorder(key, (b.byte() > 80).then_some(before))
+                }
+                _ => Command::Transfers(Box::new(TransferSettings {
+                    at_once: u32::from(b.byte() % 4),
+                    up: (b.byte() > 128).then(|| b.number()),
+                    down: (b.byte() > 128).then(|| b.number()),
+                    accept: AcceptPolicy {
+                        from: vec![from],
+                        dir: b.text(),
+                        ..AcceptPolicy::default()
+                    },
+                })),
+            });
+        }
         _ => {
             // The disk and the store do what they are there for.
             let (key, run) = match w.fetches.last() {

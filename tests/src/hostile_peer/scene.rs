@@ -122,6 +122,12 @@ impl Scene {
         self.wait_offer(from, offer, failed).await.why.unwrap()
     }
 
+    /// Waits until Ada's disk does not take a fetch, and why.
+    pub async fn wait_blocked(&self, from: PeerId, offer: OfferId) -> Code {
+        let blocked = |o: &OfferView| o.phase == FetchPhase::Blocked;
+        self.wait_offer(from, offer, blocked).await.why.unwrap()
+    }
+
     /// Waits until Ada shows why there is no link with `peer`.
     pub async fn wait_refused(&self, peer: PeerId, why: Code) {
         self.ada
@@ -163,6 +169,7 @@ impl Scene {
             to: vec![ada.id()],
             paths: vec![file.to_str().unwrap().into()],
             note: None,
+            strategy: None,
         };
         let offer = bob.node.offer(offer).await.unwrap().offer;
         let of_bob = |o: &OfferView| (o.from, o.offer) == (bob.id(), offer);

@@ -57,6 +57,11 @@ impl Quality {
             ..self
         }
     }
+
+    /// So many bytes may wait.
+    pub const fn queue(self, queue: usize) -> Quality {
+        Quality { queue, ..self }
+    }
 }
 
 /// What became of the packets so far.

@@ -79,6 +79,15 @@ impl World {
             {
                 self.ask(peer, action);
             }
+            Action::Pause { peer, .. }
+            | Action::Resume { peer, .. }
+            | Action::Reorder { peer, .. }
+            | Action::Limit { peer, .. }
+            | Action::Tune { peer, .. }
+                if self.nodes[peer].is_up() =>
+            {
+                self.control(peer, action);
+            }
             Action::Join(_)
             | Action::Leave(_)
             | Action::Quit(_)
@@ -89,6 +98,11 @@ impl World {
             | Action::AcceptAll(_)
             | Action::Decline { .. }
             | Action::Withdraw { .. }
+            | Action::Pause { .. }
+            | Action::Resume { .. }
+            | Action::Reorder { .. }
+            | Action::Limit { .. }
+            | Action::Tune { .. }
             | Action::Nonsense { .. } => {}
         }
     }
@@ -158,8 +172,10 @@ impl World {
             name: name.into(),
             note: None,
             entries: vec![],
+            strategy: None,
+            paths: vec![],
         };
-        match what % 8 {
+        match what % 12 {
             0 => Command::Leave(nowhere),
             1 => Command::SendText(room, "  \n".into()),
             2 => Command::SendText(nowhere, "hello".into()),
@@ -167,6 +183,10 @@ impl World {
             4 => Command::Accept(key(room, PeerId([9; 16])), "x".into()),
             5 => Command::Decline(key(room, me)),
             6 => Command::Withdraw(room, offer),
+            7 => Command::Pause(key(room, me), None),
+            8 => Command::Resume(key(room, PeerId([9; 16])), Some(me)),
+            9 => Command::Reorder(key(room, PeerId([9; 16])), None),
+            10 => Command::Limit(key(room, me), Some(1)),
             _ => Command::SendText(room, "x".repeat(20_000)),
         }
     }
@@ -182,6 +202,9 @@ impl World {
                 let invite = room.invite.parse().expect("what was stored can be read");
                 self.command(n, Command::Join(invite));
             }
+        }
+        if self.nodes[n].keep {
+            self.restore_offers(n);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What people do, and how it shows.
 
-use kith_api::{LinkPhase, OfferAction, SessionPhase};
+use kith_api::{LinkPhase, OfferAction, SessionPhase, Strategy};
 use kith_core::Input;
 use kith_core::input::{Command, CommandResult, NewOffer, Reply, ReqId};
 use kith_core::record::FetchKey;
@@ -44,7 +44,14 @@ impl World {
             .zip(sizes)
             .map(|(i, size)| file(&format!("f{i}"), *size))
             .collect();
-        self.offer_entries(n, "files", entries, None)
+        self.offer_entries(n, "files", entries, None, None)
+            .expect("a good offer")
+    }
+
+    /// Offers a file to everybody, in this way.
+    #[cfg(test)]
+    pub fn offer_by(&mut self, n: usize, size: u64, strategy: Strategy) -> OfferId {
+        self.offer_entries(n, "file", vec![file("f0", size)], None, Some(strategy))
             .expect("a good offer")
     }
 
@@ -77,7 +84,13 @@ impl World {
             // More pages of a manifest than go out unasked.
             _ => entries.extend((0..4_500).map(|i| file(&format!("many{i}"), 0))),
         }
-        self.offer_entries(n, &format!("shape {shape}"), entries, only)
+        let strategy = match shape % 5 {
+            0 => Some(Strategy::Sequential),
+            1 => Some(Strategy::Parallel),
+            2 | 3 => Some(Strategy::Swarm),
+            _ => None,
+        };
+        self.offer_entries(n, &format!("shape {shape}"), entries, only, strategy)
     }
 
     fn offer_entries(
@@ -86,6 +99,7 @@ impl World {
         name: &str,
         mut entries: Vec<Entry>,
         only: Option<usize>,
+        strategy: Option<Strategy>,
     ) -> Option<OfferId> {
         // Files that differ have another time.
         let mtime = self.dice.below(1 << 30) as i64;
@@ -99,6 +113,7 @@ impl World {
             tokens: entries.iter().map(&mut tokens).collect(),
             entries,
             only: only.map(|o| self.nodes[o].peer()),
+            strategy,
         };
         self.offer_source(n, source)
     }
@@ -111,6 +126,8 @@ impl World {
             name: source.name.clone(),
             note: None,
             entries: source.entries.clone(),
+            strategy: source.strategy,
+            paths: vec![source.name.clone()],
         };
         // The driver knows the files of an offer before the core knows the offer.
         let pk = self.nodes[n].id_pk;

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use kith_core::Mono;
+use kith_core::pace::Bucket;
 use kith_protocol::ids::Digest;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
@@ -65,6 +67,8 @@ impl Disk {
 pub(crate) enum Step {
     Send(u32, RangeSet),
     Read(u32),
+    /// What the chunks of an entry must be.
+    Hashes(u32),
 }
 
 /// A serve worker.
@@ -78,8 +82,15 @@ pub(crate) struct Serving {
     /// Chunks that are reported as sent and wait for the window or the lane.
     pub batch: Option<(u32, VecDeque<u64>)>,
     pub window: usize,
+    /// Only what is wanted, without a window.
+    pub pull: bool,
     pub scheduled: bool,
     pub ended: bool,
+    /// Nothing is to be sent.
+    pub held: bool,
+    /// What the receiver wants at most, and when the next may go by all bounds.
+    pub pace: Bucket,
+    pub ready_at: u64,
 }
 
 impl Serving {
@@ -89,10 +100,16 @@ impl Serving {
         entries: &[Entry],
         done: &RangeSet,
         have: &BTreeMap<u32, RangeSet>,
+        pull: bool,
     ) -> Self {
         let mut steps = VecDeque::new();
         for (n, entry) in (0u32..).zip(entries) {
             if entry.dir || done.contains(n.into()) {
+                continue;
+            }
+            if pull {
+                steps.push_back(Step::Hashes(n));
+                steps.push_back(Step::Read(n));
                 continue;
             }
             let mut missing = RangeSet::full(frame::chunks(entry.size));
@@ -110,8 +127,12 @@ impl Serving {
             wants: VecDeque::new(),
             batch: None,
             window: WINDOW,
+            pull,
             scheduled: false,
             ended: false,
+            held: false,
+            pace: Bucket::new(None, Mono(0)),
+            ready_at: 0,
         }
     }
 

@@ -32,6 +32,8 @@ impl World {
             } => self.link_effect(n, room, peer, link, effect),
             Effect::Serve(key, run, effect) => self.serve_effect(n, key, run, effect),
             Effect::Fetch(key, run, effect) => self.fetch_effect(n, key, run, effect),
+            Effect::Hold(key, run, effect) => self.hold_effect(n, key, run, effect),
+            Effect::Bound(of, rate) => self.bound(n, of, rate),
             Effect::Store(job, puts) => {
                 self.noise += 1;
                 let node = &mut self.nodes[n];

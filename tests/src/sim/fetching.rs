@@ -1,9 +1,9 @@
 //! The worker that writes what others send, step by step as the real one does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use kith_core::input::FetchNews;
+use kith_core::input::{FetchNews, Refusal};
 use kith_core::record::FetchRecord;
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
@@ -22,7 +22,9 @@ const FINISH_TOGETHER: usize = 64;
 /// What a fetch worker is told.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Piece(u32, Piece),
+    /// Of which entry, and from which holder's transfer unless it is who offers.
+    Piece(u32, Piece, Option<(LinkId, u32)>),
+    Hashes(u32, Vec<u64>),
     Expect(u32, Digest),
 }
 
@@ -32,6 +34,7 @@ pub(crate) struct Fetching {
     pub run: u32,
     pub record: Arc<FetchRecord>,
     pub attached: Option<(LinkId, u32)>,
+    pub sources: BTreeSet<(LinkId, u32)>,
     pub queue: VecDeque<Job>,
     /// Its next step is planned for then.
     pub planned: Option<u64>,
@@ -41,6 +44,8 @@ pub(crate) struct Fetching {
     done: BTreeMap<u32, String>,
     open: BTreeMap<u32, Open>,
     expected: BTreeMap<u32, Digest>,
+    /// What the chunks of entries must be.
+    known: BTreeMap<u32, Vec<u64>>,
     ready: Vec<u32>,
     unsynced: u64,
     checkpoint_at: u64,
@@ -48,6 +53,12 @@ pub(crate) struct Fetching {
     pub syncing: Option<Vec<(u32, u64, RangeSet)>>,
     received: u64,
     received_durable: u64,
+}
+
+/// The disk does not take it.
+fn refused(code: Code) -> FetchNews {
+    let missing = None;
+    FetchNews::Refused(Refusal { code, missing })
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +79,7 @@ impl Fetching {
             run,
             record,
             attached: None,
+            sources: BTreeSet::new(),
             queue: VecDeque::new(),
             planned: None,
             ended: false,
@@ -76,6 +88,7 @@ impl Fetching {
             done,
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
+            known: BTreeMap::new(),
             ready: Vec::new(),
             unsynced: 0,
             checkpoint_at: 0,
@@ -96,7 +109,7 @@ impl Fetching {
         if !self.prepared {
             if let Some(code) = disk.fault {
                 self.ended = true;
-                return vec![FetchNews::Failed(code)];
+                return vec![refused(code)];
             }
             let lost = self.lost(disk);
             for entry in &lost {
@@ -112,7 +125,7 @@ impl Fetching {
         if let Err(code) = result {
             self.checkpoint(now, disk);
             self.ended = true;
-            news.push(FetchNews::Failed(code));
+            news.push(refused(code));
             return news;
         }
         let soon = now + 1 + dice.below(disk.delay);
@@ -137,11 +150,11 @@ impl Fetching {
                     news.push(FetchNews::Durable { entry, ranges });
                 }
                 (Some(part), Some(code)) if part.serial == serial => {
-                    news.push(FetchNews::Failed(code));
+                    news.push(refused(code));
                 }
                 // Somebody else removed it.
                 (None, _) if self.open.contains_key(&entry) => {
-                    news.push(FetchNews::Failed(Code::DiskError));
+                    news.push(refused(Code::DiskGone));
                 }
                 // It was named or discarded meanwhile.
                 _ => {}
@@ -158,7 +171,15 @@ impl Fetching {
     ) -> Result<(), Code> {
         for _ in 0..BATCH * 4 {
             match self.queue.pop_front() {
-                Some(Job::Piece(entry, piece)) => self.take(entry, piece, now, disk, news)?,
+                Some(Job::Piece(entry, piece, source)) => {
+                    self.take(entry, (piece, source), now, disk, news)?;
+                }
+                Some(Job::Hashes(entry, tokens)) if !self.done.contains_key(&entry) => {
+                    let end = tokens.len() as u64;
+                    self.known.insert(entry, tokens);
+                    news.push(FetchNews::Hashed { entry, end });
+                }
+                Some(Job::Hashes(..)) => {}
                 Some(Job::Expect(entry, hash)) => {
                     let known = self.record.entries.get(entry as usize);
                     if known.is_some_and(|e| !e.dir) && !self.done.contains_key(&entry) {
@@ -183,7 +204,7 @@ impl Fetching {
     fn take(
         &mut self,
         entry: u32,
-        piece: Piece,
+        (piece, source): (Piece, Option<(LinkId, u32)>),
         now: u64,
         disk: &mut Disk,
         news: &mut Vec<FetchNews>,
@@ -207,16 +228,30 @@ impl Fetching {
             }
             return Ok(());
         }
-        if !piece.intact {
-            let index = piece.index;
-            news.push(FetchNews::Corrupt { entry, index });
-            return Ok(());
+        let index = piece.index;
+        let known = self.known.get(&entry).map(|k| k[index as usize]);
+        let as_told = piece.intact && known == Some(piece.token);
+        match source {
+            Some((link, transfer)) if !as_told => {
+                news.push(FetchNews::Spurned {
+                    link,
+                    transfer,
+                    entry,
+                    index,
+                });
+                return Ok(());
+            }
+            None if !as_told && (!piece.intact || known.is_some()) => {
+                news.push(FetchNews::Corrupt { entry, index });
+                return Ok(());
+            }
+            Some(_) | None => {}
         }
         if let Some(code) = disk.fault {
             return Err(code);
         }
         let part = disk.parts.get_mut(&(self.record.tag.clone(), entry));
-        part.ok_or(Code::DiskError)?
+        part.ok_or(Code::DiskGone)?
             .chunks
             .insert(piece.index, piece.token);
         open.have.insert(piece.index, piece.index + 1);
@@ -272,7 +307,7 @@ impl Fetching {
             return Ok(());
         }
         let at = (self.record.tag.clone(), entry);
-        let part = disk.parts.get(&at).ok_or(Code::DiskError)?;
+        let part = disk.parts.get(&at).ok_or(Code::DiskGone)?;
         let tokens: Vec<u64> = part.chunks.values().copied().collect();
         let whole = digest(&tokens);
         self.open.remove(&entry);
@@ -298,7 +333,7 @@ impl Fetching {
         let mut files = Vec::new();
         for entry in std::mem::take(&mut self.ready) {
             let part = disk.parts.remove(&(self.record.tag.clone(), entry));
-            let tokens = part.ok_or(Code::DiskError)?.chunks.into_values().collect();
+            let tokens = part.ok_or(Code::DiskGone)?.chunks.into_values().collect();
             let path = &self.record.entries[entry as usize].path;
             let name = disk.free_name(&self.record.dir, path);
             disk.files

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kith_api::{Change, Event, MessageView, OfferView, PersonView, RoomView, Snapshot};
+use kith_api::{
+    Change, Event, MessageView, OfferView, PersonView, RoomView, Snapshot, TransferSettings,
+};
 use kith_protocol::{OfferId, PeerId, RoomId};
 
 /// What a front end holds.
@@ -13,9 +15,18 @@ pub(crate) struct Fold {
     people: BTreeMap<(RoomId, PeerId), PersonView>,
     offers: BTreeMap<(RoomId, PeerId, OfferId), OfferView>,
     messages: BTreeMap<PeerId, BTreeMap<u64, MessageView>>,
+    transfers: TransferSettings,
 }
 
 impl Fold {
+    /// Knows what holds for all transfers, as a snapshot at the start says it.
+    pub fn new(transfers: TransferSettings) -> Self {
+        Fold {
+            transfers,
+            ..Fold::default()
+        }
+    }
+
     /// Applies one event.
     pub fn apply(&mut self, event: Event) {
         assert_eq!(event.rev, self.rev + 1, "revisions rise by one");
@@ -49,6 +60,7 @@ impl Fold {
                 }
                 self.offers.insert((v.room, v.from, v.offer), v);
             }
+            Change::Transfers(v) => self.transfers = v,
             Change::Message(v) => {
                 let shown = self.messages.entry(v.author).or_default();
                 let last = shown.keys().next_back().copied();
@@ -79,6 +91,10 @@ impl Fold {
         );
         same("rooms", self.rooms.values(), &snapshot.rooms);
         same("people", self.people.values(), &snapshot.people);
+        assert_eq!(
+            self.transfers, snapshot.transfers,
+            "what holds for all transfers"
+        );
         let key = |o: &OfferView| (o.room, o.from, o.offer);
         if snapshot.offers.is_sorted_by_key(key) {
             same("offers", self.offers.values(), &snapshot.offers);

@@ -222,7 +222,9 @@ impl World {
         if let Some(end) = self.net.ends.get_mut(&(link, n)) {
             let queue = match packet {
                 Packet::Message(_) | Packet::Beat(_) => &mut end.messages,
-                Packet::Ack { .. } | Packet::Chunks { .. } => &mut end.files,
+                Packet::Ack { .. } | Packet::Chunks { .. } | Packet::Hashes { .. } => {
+                    &mut end.files
+                }
             };
             queue.push_back(packet);
             // A peer that says again what it has, over half a path, may have a window sent again.
@@ -293,6 +295,14 @@ impl World {
             } => {
                 self.heard(n, link);
                 return self.chunks(n, link, transfer, entry, &pieces);
+            }
+            Packet::Hashes {
+                transfer,
+                entry,
+                tokens,
+            } => {
+                self.heard(n, link);
+                return self.hashes(n, link, transfer, entry, tokens);
             }
         };
         self.tell_link(n, link, news);

@@ -6,22 +6,24 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`plan`] | what happens in a run, drawn from a seed |
-//! | `act`, `commands` | those actions, done |
+//! | `act`, `commands`, `control` | those actions, done |
 //! | `world`, `effects` | the clock, the queue and what must hold after each input |
 //! | `server`, `links`, `net`, `seal` | the network: the hub's connections, ICE, data channels |
-//! | `disk`, `fetching`, `workers`, `store` | serving, fetching and storing, modelled on `peer` |
+//! | `disk`, `fetching`, `holding`, `workers`, `store` | serving, fetching and storing, modelled on `peer` |
 //! | `truth` | what must be true of disks and stores |
 //! | `settle` | healing, and what must be true afterwards |
 //! | `shrink` | a failing plan made small |
 
 mod act;
 mod commands;
+mod control;
 pub(crate) mod dice;
 mod disk;
 mod effects;
 mod failure;
 mod fetching;
 mod fold;
+mod holding;
 mod links;
 mod net;
 mod node;
@@ -90,7 +92,9 @@ pub fn run(plan: &Plan) -> Result<Stats, Failure> {
         // Some links are so slow that a file is under way for half a minute.
         world.pace = world.dice.one(&[1, 10, 100, 600]);
         for name in &NAMES[..plan.peers] {
-            world.add(name);
+            let n = world.add(name);
+            // From its next process on.
+            world.nodes[n].keep = world.dice.percent(60);
         }
         for (i, step) in plan.steps.iter().enumerate() {
             failure::step(i);

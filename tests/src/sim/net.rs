@@ -34,6 +34,12 @@ pub(crate) enum Packet {
         entry: u32,
         pieces: Vec<Piece>,
     },
+    /// What the chunks of an entry must be.
+    Hashes {
+        transfer: u32,
+        entry: u32,
+        tokens: Vec<u64>,
+    },
 }
 
 /// One end of a link.

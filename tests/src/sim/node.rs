@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use kith_core::input::{CommandResult, ReqId, ServeKey};
+use kith_core::effect::Bound;
+use kith_core::input::{CommandResult, HoldKey, ReqId, ServeKey};
+use kith_core::pace::Bucket;
 use kith_core::record::FetchKey;
 use kith_core::{Config, Engine, Input};
 use kith_protocol::ids::{Digest, Signature};
@@ -13,6 +15,7 @@ use kith_protocol::{Code, IdPk, LinkId, OfferId, PeerId, RoomId, Sid, derive};
 use super::disk::{Disk, Serving};
 use super::fetching::Fetching;
 use super::fold::Fold;
+use super::holding::Holding;
 use super::seal::Seal;
 use super::store::Store;
 use super::world::What;
@@ -36,6 +39,8 @@ pub(crate) struct Node {
     pub held: VecDeque<What>,
     /// Milliseconds for which its clock stood still.
     pub clock_lost: u64,
+    /// Its transfers outlive its processes.
+    pub keep: bool,
     /// Offers that its user wants, and where to.
     pub wanted: BTreeMap<FetchKey, String>,
     /// What it told senders to be durable here.
@@ -49,6 +54,7 @@ pub(crate) struct Source {
     pub entries: Vec<Entry>,
     pub tokens: Vec<Vec<u64>>,
     pub only: Option<PeerId>,
+    pub strategy: Option<kith_api::Strategy>,
 }
 
 /// Chunks of one fetch that were acknowledged, by entry.
@@ -68,7 +74,10 @@ pub(crate) struct Process {
     pub local: VecDeque<Input>,
     pub seals: BTreeMap<(RoomId, Sid, Sid), Seal>,
     pub serving: BTreeMap<ServeKey, Serving>,
+    /// Bounds that several serves share.
+    pub bounds: BTreeMap<Bound, Bucket>,
     pub fetching: BTreeMap<FetchKey, Fetching>,
+    pub holding: BTreeMap<HoldKey, Holding>,
     /// Transfers that were attached: which fetch, and what was promised before.
     pub transfers: BTreeMap<(LinkId, u32), (FetchKey, Promise)>,
     /// Offers of this process.
@@ -94,6 +103,7 @@ impl Node {
             asleep: None,
             held: VecDeque::new(),
             clock_lost: 0,
+            keep: false,
             wanted: BTreeMap::new(),
             promises: BTreeMap::new(),
         }
@@ -112,17 +122,21 @@ impl Node {
             id_pk: self.id_pk,
             name: self.name.clone(),
             fp: Digest(derive::hash(&[b"fp", self.name.as_bytes(), &life])),
+            keep: self.keep,
+            transfers: Default::default(),
         };
         let seed = derive::hash(&[&seed.to_be_bytes(), self.name.as_bytes(), &life]);
         self.process = Some(Process {
             engine: Engine::new(config.clone(), self.store.saved(), seed),
             config,
-            fold: Fold::default(),
+            fold: Fold::new(self.store.transfers.clone()),
             replies: BTreeMap::new(),
             local: VecDeque::new(),
             seals: BTreeMap::new(),
             serving: BTreeMap::new(),
+            bounds: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            holding: BTreeMap::new(),
             transfers: BTreeMap::new(),
             offered: BTreeSet::new(),
             sent: BTreeSet::new(),

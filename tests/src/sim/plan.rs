@@ -65,6 +65,20 @@ pub enum Action {
     Decline { peer: usize, pick: u32 },
     /// `peer` takes back an offer of its own.
     Withdraw { peer: usize, pick: u32 },
+    /// `peer` holds a transfer back, its own fetch or what it serves.
+    Pause { peer: usize, pick: u32 },
+    /// `peer` lets one go on.
+    Resume { peer: usize, pick: u32 },
+    /// `peer` gives a fetch another place in the queue.
+    Reorder { peer: usize, pick: u32, before: u32 },
+    /// `peer` bounds a transfer.
+    Limit { peer: usize, pick: u32, bound: u32 },
+    /// `peer` lets so many fetches run at a time, and bounds all of them.
+    Tune {
+        peer: usize,
+        at_once: u32,
+        bound: u32,
+    },
     /// `peer` asks for something that is not possible.
     Nonsense { peer: usize, what: u32 },
     /// So many of the next chunks arrive damaged.
@@ -218,9 +232,32 @@ const KINDS: &[(u64, Draw)] = &[
         peer: who(d, n),
         pick: pick(d),
     }),
+    (5, |d, n| Action::Pause {
+        peer: who(d, n),
+        pick: pick(d),
+    }),
+    (4, |d, n| Action::Resume {
+        peer: who(d, n),
+        pick: pick(d),
+    }),
+    (1, |d, n| Action::Reorder {
+        peer: who(d, n),
+        pick: pick(d),
+        before: pick(d),
+    }),
+    (1, |d, n| Action::Limit {
+        peer: who(d, n),
+        pick: pick(d),
+        bound: pick(d),
+    }),
+    (1, |d, n| Action::Tune {
+        peer: who(d, n),
+        at_once: 1 + d.below(3) as u32,
+        bound: pick(d),
+    }),
     (2, |d, n| Action::Nonsense {
         peer: who(d, n),
-        what: d.below(8) as u32,
+        what: d.below(12) as u32,
     }),
     (3, |d, _| Action::Damage(1 + d.below(4) as u32)),
     (1, |d, _| Action::LieAboutChunks(1 + d.below(3) as u32)),

@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is a test")]
 
-use kith_api::{FetchPhase, LinkPhase, Presence, ServePhase, SessionPhase};
+use kith_api::{FetchPhase, LinkPhase, Presence, ServePhase, SessionPhase, TransferSettings};
 use kith_core::Input;
-use kith_core::input::LinkNews;
+use kith_core::input::{Command, LinkNews};
 use kith_core::record::FetchKey;
 use kith_protocol::peer::Entry;
 use kith_protocol::{Code, OfferId};
 
 use super::world::World;
+
+mod swarm;
 
 const CHUNK: u64 = 65_536;
 
@@ -567,4 +569,235 @@ fn a_receiver_that_starts_over_elsewhere_gets_everything() {
 
 fn phase(w: &World, id: kith_protocol::OfferId) -> Option<FetchPhase> {
     w.offer_view(1, 0, id).map(|o| o.phase)
+}
+
+fn fetch_key(w: &World, from: usize, offer: OfferId) -> FetchKey {
+    let (room, from) = (w.room, w.nodes[from].peer());
+    FetchKey { room, from, offer }
+}
+
+#[test]
+fn nothing_flows_while_either_side_holds_it_and_nothing_comes_twice() {
+    for seed in seeds(20) {
+        let mut w = World::with(seed, &["ada", "bob"]);
+        (w.delay, w.pace) = (10, 100);
+        let id = w.offer(0, &[600 * CHUNK, 3]);
+        w.until("seen", 5_000, |w| phase(w, id) == Some(FetchPhase::Offered));
+        w.accept(1, 0, id);
+        let key = fetch_key(&w, 0, id);
+        for round in 0..6 {
+            let side = (seed + round) as usize % 2;
+            let ms = w.dice.below(800);
+            w.pass(ms);
+            if phase(&w, id) == Some(FetchPhase::Done) {
+                break;
+            }
+            w.command(side, Command::Pause(key, None));
+            // What was on its way arrives and is written.
+            w.pass(3_000);
+            assert_eq!(phase(&w, id), Some(FetchPhase::Paused), "seed {seed}");
+            let view = w.offer_view(0, 0, id).unwrap().receivers[0].clone();
+            assert_eq!(view.phase, ServePhase::Paused);
+            assert_eq!(
+                (view.paused.here, view.paused.there),
+                (side == 0, side == 1)
+            );
+            let received = |w: &World| w.offer_view(1, 0, id).unwrap().traffic.received;
+            let before = received(&w);
+            if round == 3 {
+                w.cut(0, 1, true);
+                w.pass(100_000);
+                w.heal(0, 1);
+                w.until("connected", 130_000, World::all_connected);
+            }
+            w.pass(60_000);
+            assert_eq!(
+                received(&w),
+                before,
+                "seed {seed}: it flows though it is held"
+            );
+            w.command(side, Command::Resume(key, None));
+        }
+        w.until("done", 60_000, |w| phase(w, id) == Some(FetchPhase::Done));
+        assert!(w.same_files(1, 0, id));
+        let traffic = w.offer_view(0, 0, id).unwrap().traffic;
+        assert_eq!(traffic.resent_durable, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_pause_at_either_side_outlives_its_process() {
+    for (seed, side) in seeds(20).map(|s| (s, (s % 2) as usize)) {
+        let mut w = World::with(seed, &["ada", "bob"]);
+        w.pace = 100;
+        for n in 0..2 {
+            w.nodes[n].keep = true;
+            w.crash(n, false);
+            w.start(n);
+        }
+        w.until("connected", 60_000, World::all_connected);
+        let id = w.offer(0, &[600 * CHUNK]);
+        w.until("seen", 5_000, |w| phase(w, id) == Some(FetchPhase::Offered));
+        w.accept(1, 0, id);
+        w.until("flows", 9_000, |w| w.offer_view(1, 0, id).unwrap().done > 0);
+        let key = fetch_key(&w, 0, id);
+        w.command(side, Command::Pause(key, None));
+        w.pass(5_000);
+        w.crash(side, seed % 3 == 0);
+        w.pass(2_000);
+        w.start(side);
+        w.until("connected", 60_000, World::all_connected);
+        w.pass(30_000);
+        assert_eq!(phase(&w, id), Some(FetchPhase::Paused), "seed {seed}");
+        w.command(side, Command::Resume(key, None));
+        w.until("done", 60_000, |w| phase(w, id) == Some(FetchPhase::Done));
+        assert!(w.same_files(1, 0, id), "seed {seed}");
+    }
+}
+
+#[test]
+fn fetches_run_in_the_order_of_their_user_and_who_is_held_lets_others_go_first() {
+    let mut w = World::with(1, &["ada", "bob"]);
+    w.pace = 30;
+    let one = TransferSettings {
+        at_once: 1,
+        ..TransferSettings::default()
+    };
+    w.command(1, Command::Transfers(Box::new(one)));
+    let ids: Vec<OfferId> = (0..4).map(|_| w.offer(0, &[300 * CHUNK])).collect();
+    w.pass(500);
+    ids.iter().for_each(|id| w.accept(1, 0, *id));
+    let keys: Vec<FetchKey> = ids.iter().map(|id| fetch_key(&w, 0, *id)).collect();
+    w.pass(300);
+    let place = |w: &World, n: usize| w.offer_view(1, 0, ids[n]).unwrap().queued;
+    assert_eq!([1, 2, 3].map(|n| place(&w, n)), [Some(1), Some(2), Some(3)]);
+    let waits = w.offer_view(0, 0, ids[2]).unwrap().receivers[0].phase;
+    assert_eq!(
+        waits,
+        ServePhase::Queued,
+        "the sender sees why nothing comes"
+    );
+    w.command(1, Command::Reorder(keys[3], Some(keys[1])));
+    assert_eq!([3, 1, 2].map(|n| place(&w, n)), [Some(1), Some(2), Some(3)]);
+    // Held back, the first gives its turn to the next one, and waits for the turn after.
+    w.command(1, Command::Pause(keys[0], None));
+    w.pass(300);
+    assert_eq!(phase(&w, ids[3]), Some(FetchPhase::Fetching));
+    w.command(1, Command::Resume(keys[0], None));
+    assert_eq!(phase(&w, ids[0]), Some(FetchPhase::Queued));
+    let done = |w: &World| {
+        ids.iter()
+            .filter(|id| phase(w, **id) == Some(FetchPhase::Done))
+            .count()
+    };
+    for n in 1..=4 {
+        w.until("one more is done", 60_000, |w| done(w) >= n);
+        let running = ids
+            .iter()
+            .filter(|id| phase(&w, **id) == Some(FetchPhase::Fetching));
+        assert!(running.count() <= 1);
+    }
+}
+
+#[test]
+fn a_bound_at_either_side_is_held() {
+    for (at, what) in [(0, "offer"), (0, "up"), (1, "fetch"), (1, "down")] {
+        let mut w = World::with(1, &["ada", "bob"]);
+        let id = w.offer(0, &[200 * CHUNK]);
+        w.pass(500);
+        w.accept(1, 0, id);
+        let key = fetch_key(&w, 0, id);
+        let rate = Some(1_000_000);
+        let settings = |up, down| {
+            Box::new(TransferSettings {
+                up,
+                down,
+                ..TransferSettings::default()
+            })
+        };
+        w.command(
+            at,
+            match what {
+                "up" => Command::Transfers(settings(rate, None)),
+                "down" => Command::Transfers(settings(None, rate)),
+                _ => Command::Limit(key, rate),
+            },
+        );
+        let (begun, before) = (w.now, w.offer_view(1, 0, id).unwrap().done);
+        w.until("done", 60_000, |w| phase(w, id) == Some(FetchPhase::Done));
+        // What is in flight when the bound comes is as much as a window.
+        let moved = 200 * CHUNK - before - super::disk::WINDOW as u64 * CHUNK;
+        let least = moved / 1_000;
+        assert!(
+            w.now - begun >= least,
+            "{what}: {} ms for {moved}",
+            w.now - begun
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_ends_nothing_and_goes_on_by_itself() {
+    for seed in seeds(20) {
+        let mut w = World::with(seed, &["ada", "bob"]);
+        w.pace = 60;
+        let id = w.offer(0, &[400 * CHUNK, 2]);
+        w.until("seen", 5_000, |w| phase(w, id) == Some(FetchPhase::Offered));
+        if seed % 4 == 0 {
+            w.nodes[1].disk.fault = Some(Code::DiskFull);
+        }
+        w.accept(1, 0, id);
+        let ms = w.dice.below(1_500);
+        w.pass(ms);
+        if phase(&w, id) == Some(FetchPhase::Done) {
+            continue;
+        }
+        w.nodes[1].disk.fault = Some(Code::DiskFull);
+        w.until("blocked", 20_000, |w| {
+            let blocked = (Some(FetchPhase::Blocked), Some(Code::DiskFull));
+            let view = w.offer_view(1, 0, id).unwrap();
+            (Some(view.phase), view.why) == blocked
+        });
+        w.until("the sender sees it", 5_000, |w| {
+            let r = &w.offer_view(0, 0, id).unwrap().receivers[0];
+            (r.phase, r.why) == (ServePhase::Blocked, Some(Code::DiskFull))
+        });
+        w.pass(90_000);
+        w.nodes[1].disk.fault = None;
+        w.until("done", 90_000, |w| phase(w, id) == Some(FetchPhase::Done));
+        assert!(w.same_files(1, 0, id));
+        let traffic = w.offer_view(0, 0, id).unwrap().traffic;
+        assert_eq!(traffic.resent_durable, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_offer_outlives_its_process_unless_its_files_changed() {
+    for changed in [false, true] {
+        let mut w = World::with(1, &["ada", "bob"]);
+        w.nodes[0].keep = true;
+        w.crash(0, false);
+        w.start(0);
+        w.until("connected", 60_000, World::all_connected);
+        let id = w.offer(0, &[20 * CHUNK]);
+        w.pass(1_000);
+        w.crash(0, false);
+        if changed {
+            w.nodes[0].source_fault = Some(Code::SourceChanged);
+        }
+        w.start(0);
+        w.until("connected", 60_000, World::all_connected);
+        let mine = w.offer_view(0, 0, id).unwrap();
+        if changed {
+            assert_eq!(
+                (mine.phase, mine.why),
+                (FetchPhase::Withdrawn, Some(Code::SourceChanged))
+            );
+            assert!(w.nodes[0].store.offers.is_empty(), "and not once more");
+            continue;
+        }
+        w.accept(1, 0, id);
+        w.until("done", 30_000, |w| phase(w, id) == Some(FetchPhase::Done));
+        assert!(w.same_files(1, 0, id));
+    }
 }

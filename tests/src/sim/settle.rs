@@ -40,6 +40,7 @@ impl World {
             "messages are missing after healing:\n{}",
             self.describe_logs()
         );
+        self.let_all_go();
         self.finish_transfers();
         self.check_rosters();
         self.pass(5_000);

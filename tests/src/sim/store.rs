@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use kith_api::TransferSettings;
 use kith_core::input::JobId;
 use kith_core::record::{
-    ChatRecord, FetchKey, LogHead, PeerRecord, Put, RoomRecord, Saved, SavedFetch,
+    ChatRecord, FetchKey, FetchRecord, LogHead, OfferRecord, PeerRecord, Put, RoomRecord, Saved,
+    SavedFetch,
 };
-use kith_protocol::{PeerId, RoomId};
+use kith_protocol::{OfferId, PeerId, RoomId};
 
 /// What is durable.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(crate) struct Store {
     pub logs: BTreeMap<(RoomId, PeerId), Vec<ChatRecord>>,
     acked: BTreeMap<(RoomId, PeerId), u64>,
     pub fetches: BTreeMap<FetchKey, SavedFetch>,
+    pub offers: BTreeMap<(RoomId, OfferId), OfferRecord>,
+    pub transfers: TransferSettings,
     /// Every job fails while this is set.
     pub broken: bool,
     /// Milliseconds that a flush takes, at most.
@@ -50,13 +54,18 @@ impl Store {
                     self.acked.insert((room, peer), upto);
                 }
                 Put::Fetch(record) => {
-                    let (ranges, done) = (Vec::new(), Vec::new());
+                    let key = record.key;
+                    let of = |r: &FetchRecord| (r.dir.clone(), r.tag.clone(), r.entries.clone());
+                    let before = self.fetches.remove(&key);
+                    let before = before.filter(|b| of(&b.record) == of(&record));
+                    let (ranges, done) =
+                        before.map_or_else(Default::default, |b| (b.ranges, b.done));
                     let saved = SavedFetch {
                         record,
                         ranges,
                         done,
                     };
-                    self.fetches.insert(saved.record.key, saved);
+                    self.fetches.insert(key, saved);
                 }
                 Put::Ranges(key, entry, set) => {
                     if let Some(f) = self.fetches.get_mut(&key) {
@@ -73,6 +82,13 @@ impl Store {
                 Put::DropFetch(key) => {
                     self.fetches.remove(&key);
                 }
+                Put::Offer(record) => {
+                    self.offers.insert((record.room, record.offer), record);
+                }
+                Put::DropOffer(room, offer) => {
+                    self.offers.remove(&(room, offer));
+                }
+                Put::Transfers(t) => self.transfers = t,
             }
         }
     }
@@ -90,6 +106,8 @@ impl Store {
             heads: self.logs.iter().map(head).collect(),
             acked: self.acked.iter().map(|((r, p), n)| (*r, *p, *n)).collect(),
             fetches: self.fetches.values().cloned().collect(),
+            offers: self.offers.values().cloned().collect(),
+            transfers: self.transfers.clone(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Workers of the world: they send and fetch.
 
 use kith_core::Input;
+use kith_core::Mono;
 use kith_core::effect::{FetchEffect, ServeEffect};
-use kith_core::input::{FetchNews, ServeKey, ServeNews};
+use kith_core::input::{FetchNews, Refusal, ServeKey, ServeNews};
 use kith_core::record::FetchKey;
 use kith_protocol::ids::Digest;
+use kith_protocol::limits::CHUNK;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId};
 
@@ -28,18 +30,30 @@ impl World {
                 entries,
                 done,
                 have,
+                pull,
             } => {
                 if !p.offered.contains(&key.offer) {
                     let news = ServeNews::Failed(Code::SourceGone);
                     p.local.push_back(Input::Serve(key, run, news));
                     return;
                 }
-                let serving = Serving::new((run, link, transfer), &entries, &done, &have);
+                let serving = Serving::new((run, link, transfer), &entries, &done, &have, pull);
                 p.serving.insert(key, serving);
             }
             ServeEffect::Want { entry, ranges } => {
                 if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
                     s.want(entry, &ranges);
+                }
+            }
+            ServeEffect::Hold(held) => {
+                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                    s.held = held;
+                }
+            }
+            ServeEffect::Pace(most) => {
+                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                    s.pace.set(most, Mono(self.now));
+                    s.ready_at = 0;
                 }
             }
             ServeEffect::Stop => {
@@ -68,7 +82,7 @@ impl World {
             return;
         };
         if s.batch.is_some() {
-            if end.files.len() < LANE {
+            if end.files.len() < LANE && !s.held && s.ready_at <= self.now {
                 self.send_some(n, key);
             }
             return self.kick(n, key);
@@ -85,6 +99,18 @@ impl World {
                 let all = ranges.ranges().iter().flat_map(|&(a, b)| a..b).collect();
                 s.batch = Some((entry, all));
                 ServeNews::Sent { entry, ranges }
+            }
+            Step::Hashes(entry) => {
+                let (transfer, link) = (s.transfer, s.link);
+                let tokens = node.sources[&key.offer].tokens[entry as usize].clone();
+                self.noise += 1;
+                let packet = Packet::Hashes {
+                    transfer,
+                    entry,
+                    tokens,
+                };
+                self.push(n, link, packet);
+                return self.kick(n, key);
             }
             Step::Read(entry) => {
                 let mut hash = digest(&node.sources[&key.offer].tokens[entry as usize]);
@@ -108,8 +134,12 @@ impl World {
             return;
         };
         let (link, transfer, entry) = (s.link, s.transfer, entry);
-        let now = left.len().min(s.window);
-        s.window -= now;
+        let now = if s.pull {
+            left.len()
+        } else {
+            left.len().min(s.window)
+        };
+        s.window -= now.min(s.window);
         let source = &node.sources[&key.offer].tokens[entry as usize];
         let mut pieces = Vec::with_capacity(now);
         for index in left.drain(..now) {
@@ -130,6 +160,12 @@ impl World {
         if !left.is_empty() {
             s.batch = Some((entry, left));
         }
+        assert!(!s.held, "{n} sends what is held back");
+        let ready_at = self.charge(n, key, now as u64 * CHUNK as u64);
+        let p = self.nodes[n].process.as_mut();
+        if let Some(s) = p.and_then(|p| p.serving.get_mut(&key)) {
+            s.ready_at = ready_at;
+        }
         if !pieces.is_empty() {
             self.noise += 1;
             let packet = Packet::Chunks {
@@ -149,15 +185,29 @@ impl World {
             return;
         };
         let end = self.net.ends.get(&(s.link, n));
-        let stuck =
-            s.batch.is_some() && (s.window == 0 || end.is_some_and(|e| e.files.len() >= LANE));
-        if s.scheduled || s.ended || stuck {
+        let stuck = s.batch.is_some()
+            && (s.window == 0 && !s.pull || end.is_some_and(|e| e.files.len() >= LANE));
+        let held = s.held && s.batch.is_some();
+        if s.scheduled || s.ended || stuck || held {
             return;
         }
         s.scheduled = true;
         let run = s.run;
+        let bounded = s.ready_at.saturating_sub(self.now);
         let delay = 1 + self.dice.below(self.pace + node.disk.delay / 4);
+        let delay = delay.max(bounded);
         self.put(delay, Event::To(n, life, What::ServeStep(key, run)));
+    }
+
+    /// Bounds are others now.
+    pub(super) fn kick_all(&mut self, n: usize) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        p.serving.values_mut().for_each(|s| s.ready_at = 0);
+        for key in p.serving.keys().copied().collect::<Vec<_>>() {
+            self.kick(n, key);
+        }
     }
 
     pub(super) fn kick_serves(&mut self, n: usize, link: LinkId) {
@@ -205,18 +255,42 @@ impl World {
                 "{n}: sent again though durable: {entry} {again:?}"
             );
         }
+        let at = (link, transfer);
         let mut all = p.fetching.iter_mut();
-        let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) else {
+        let takes = |f: &Fetching| f.attached == Some(at) || f.sources.contains(&at);
+        let Some((key, f)) = all.find(|(_, f)| takes(f)) else {
             return;
         };
+        let source = (f.attached != Some(at)).then_some(at);
         let (key, run) = (*key, f.run);
-        f.queue.extend(pieces.iter().map(|p| Job::Piece(entry, *p)));
+        f.queue
+            .extend(pieces.iter().map(|p| Job::Piece(entry, *p, source)));
         let waiting = f.queue.len();
         assert!(
-            waiting <= 3 * WINDOW + f.record.entries.len(),
+            waiting <= 5 * WINDOW + 2 * f.record.entries.len(),
             "{n}: {waiting} chunks wait for the disk"
         );
         self.plan_fetch(n, key, run);
+    }
+
+    /// Hashes have come.
+    pub(super) fn hashes(
+        &mut self,
+        n: usize,
+        link: LinkId,
+        transfer: u32,
+        entry: u32,
+        tokens: Vec<u64>,
+    ) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        let mut all = p.fetching.iter_mut();
+        if let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) {
+            f.queue.push_back(Job::Hashes(entry, tokens));
+            let (key, run) = (*key, f.run);
+            self.plan_fetch(n, key, run);
+        }
     }
 
     pub(super) fn fetch_effect(&mut self, n: usize, key: FetchKey, run: u32, effect: FetchEffect) {
@@ -245,10 +319,32 @@ impl World {
                     p.transfers.insert((link, transfer), (key, promise));
                 }
             }
+            FetchEffect::AddSource { link, transfer } => {
+                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                    f.sources.insert((link, transfer));
+                }
+            }
+            FetchEffect::DropSource { link, transfer } => {
+                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                    f.sources.remove(&(link, transfer));
+                }
+            }
             FetchEffect::Expect { entry, hash } => {
                 if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
                     f.queue.push_back(Job::Expect(entry, hash));
                 }
+            }
+            FetchEffect::Probe { .. } => {
+                let code = node.disk.fault;
+                let missing = None;
+                let found = code.map_or(Ok(()), |code| Err(Refusal { code, missing }));
+                self.fetch_news(n, key, run, vec![FetchNews::Probed(found)], Lane::Probe(n));
+                return;
+            }
+            FetchEffect::Discard { record, .. } => {
+                disk::discard(&mut node.disk, &record.tag);
+                node.promises.remove(&key);
+                return;
             }
             FetchEffect::Stop { discard } => {
                 let stopped = p.fetching.get(&key).filter(|f| f.run == run);

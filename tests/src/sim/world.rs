@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_core::input::{FetchNews, JobId, ReqId, ServeKey};
+use kith_core::input::{FetchNews, HoldKey, JobId, ReqId, ServeKey};
 use kith_core::record::{ChatRecord, FetchKey};
 use kith_core::{Effect, Input, Mono, Now};
 use kith_protocol::invite::ServerAddr;
@@ -25,6 +25,7 @@ pub(crate) enum What {
     Packet(LinkId, Packet),
     ServeStep(ServeKey, u32),
     FetchStep(FetchKey, u32),
+    HoldStep(HoldKey, u32),
     Synced(FetchKey, u32),
     Flushed,
     Loaded(JobId, Vec<(u64, ChatRecord)>),
@@ -55,6 +56,7 @@ pub(super) enum Lane {
     Connection(LinkId, usize),
     Fetch(usize, u32),
     Sync(usize, u32),
+    Probe(usize),
 }
 
 /// The world.
@@ -233,6 +235,7 @@ impl World {
             What::Packet(link, packet) => self.arrive(n, link, packet),
             What::ServeStep(key, run) => self.serve_step(n, key, run),
             What::FetchStep(key, run) => self.fetch_step(n, key, run),
+            What::HoldStep(key, run) => self.hold_step(n, key, run),
             What::Synced(key, run) => self.synced(n, key, run),
             What::Flushed => self.flushed(n),
             What::Loaded(job, page) => self.input(n, Input::ChatLoaded(job, page)),
@@ -313,7 +316,7 @@ impl World {
                     {
                         done.push((v.from, v.offer));
                     }
-                    p.fold.apply(event);
+                    p.fold.apply(*event);
                 }
                 Effect::Reply(req, result) => {
                     if let Ok(kith_core::input::Reply::Sent(seq)) = &result {

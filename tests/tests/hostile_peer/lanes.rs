@@ -247,7 +247,10 @@ async fn planted_links_are_never_followed() {
     std::fs::remove_dir_all(at("d")).unwrap();
     std::os::unix::fs::symlink(scene.path("etc"), at("d")).unwrap();
     link.send_file(OFFER, transfer, 1, &content).await;
-    assert_eq!(scene.wait_failed(hostile.me, OFFER).await, Code::DiskDenied);
+    assert_eq!(
+        scene.wait_blocked(hostile.me, OFFER).await,
+        Code::DiskDenied
+    );
     scene.end().await;
 }
 
@@ -266,15 +269,15 @@ async fn a_part_file_that_becomes_a_link_is_never_written_through() {
     std::fs::remove_file(&part).unwrap();
     std::os::unix::fs::symlink(scene.path("etc/x"), &part).unwrap();
     link.send_file(OFFER, transfer, 0, &content).await;
-    let ended = |o: &kith_api::OfferView| matches!(o.phase, FetchPhase::Done | FetchPhase::Failed);
+    let ended = |o: &kith_api::OfferView| matches!(o.phase, FetchPhase::Done | FetchPhase::Blocked);
     let end = scene.wait_offer(hostile.me, OFFER, ended).await;
-    assert_eq!(end.phase, FetchPhase::Failed, "{end:?}");
+    assert_eq!(end.phase, FetchPhase::Blocked, "{end:?}");
     assert_eq!(std::fs::read_link(&part).unwrap(), scene.path("etc/x"));
     scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_file_that_is_removed_ends_the_fetch_though_nothing_more_comes() {
+async fn a_part_file_that_is_removed_is_noticed_though_nothing_more_comes() {
     let scene = Scene::new().await;
     let (hostile, link, transfer) = accepted(&scene).await;
     let content = content();
@@ -289,6 +292,6 @@ async fn a_part_file_that_is_removed_ends_the_fetch_though_nothing_more_comes() 
     std::fs::remove_file(scene.downloads().join(part)).unwrap();
     // A sender whose window is full would wait for this one to be durable.
     send(1).await;
-    assert_eq!(scene.wait_failed(hostile.me, OFFER).await, Code::DiskError);
+    assert_eq!(scene.wait_blocked(hostile.me, OFFER).await, Code::DiskGone);
     scene.end().await;
 }

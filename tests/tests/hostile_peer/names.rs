@@ -75,7 +75,12 @@ async fn names_that_can_be_mended_stay_in_the_folder_and_replace_nothing() {
         let content = format!("{n:05}");
         link.send_file(OFFER, transfer, n, content.as_bytes()).await;
     }
-    let ended = |o: &kith_api::OfferView| matches!(o.phase, FetchPhase::Done | FetchPhase::Failed);
+    let ended = |o: &kith_api::OfferView| {
+        matches!(
+            o.phase,
+            FetchPhase::Done | FetchPhase::Failed | FetchPhase::Blocked
+        )
+    };
     let end = scene.wait_offer(hostile.me, OFFER, ended).await;
     assert_eq!(end.phase, FetchPhase::Done, "{end:?}");
     let written = scene.downloaded();
@@ -118,7 +123,12 @@ async fn a_file_and_a_folder_of_one_name_do_not_meet() {
     for n in [0, 2, 3, 4] {
         link.send_file(OFFER, transfer, n, b"12345").await;
     }
-    let ended = |o: &kith_api::OfferView| matches!(o.phase, FetchPhase::Done | FetchPhase::Failed);
+    let ended = |o: &kith_api::OfferView| {
+        matches!(
+            o.phase,
+            FetchPhase::Done | FetchPhase::Failed | FetchPhase::Blocked
+        )
+    };
     let end = scene.wait_offer(hostile.me, OFFER, ended).await;
     // Whether `b` can be both depends on what came first: it ends, and says how.
     assert!(

@@ -18,6 +18,7 @@ async fn offered(scene: &Scene) -> (Hostile, Link, OfferId) {
         to: vec![],
         paths: vec![scene.path("homes/ada.bin").to_str().unwrap().into()],
         note: None,
+        strategy: None,
     };
     let offer = scene.ada.node.offer(offer).await.unwrap().offer;
     let mut hostile = scene.hostile().await;

@@ -78,6 +78,12 @@ fn the_window_folds_changes_as_the_engine_does() {
             vec![Change::Offer(offer(HOME, BOB, FetchPhase::Offered, 0))],
         ),
         (
+            "what holds for all transfers changes",
+            7,
+            8,
+            vec![Change::Transfers(slower())],
+        ),
+        (
             "a message is not part of a snapshot",
             7,
             8,
@@ -138,8 +144,12 @@ pub(super) fn hostile() -> Changes {
         name: "Bob".into(),
         phase: ServePhase::Serving,
         done: u64::MAX,
+        paused: Paused::default(),
+        cap: Some(u64::MAX),
         why: None,
+        can: Vec::new(),
     });
+    (offer.cap, offer.missing) = (Some(u64::MAX), Some(u64::MAX));
     offer.traffic = Traffic {
         sent: u64::MAX,
         resent: u64::MAX,
@@ -153,7 +163,19 @@ pub(super) fn hostile() -> Changes {
     Changes {
         after: u64::MAX,
         rev: u64::MAX,
-        changes: vec![Change::Offer(offer), Change::Message(message)],
+        changes: vec![
+            Change::Offer(offer),
+            Change::Message(message),
+            Change::Transfers(TransferSettings {
+                at_once: u32::MAX,
+                up: Some(u64::MAX),
+                down: Some(u64::MAX),
+                accept: AcceptPolicy {
+                    most: Some(u64::MAX),
+                    ..AcceptPolicy::default()
+                },
+            }),
+        ],
     }
 }
 
@@ -188,6 +210,7 @@ fn start() -> Snapshot {
             offer(HOME, ADA, FetchPhase::Offered, 0),
             offer(WORK, ADA, FetchPhase::Offered, 0),
         ],
+        transfers: TransferSettings::default(),
     }
 }
 
@@ -255,12 +278,31 @@ fn offer(room: RoomId, from: PeerId, phase: FetchPhase, done: u64) -> OfferView 
         total: 1000,
         phase,
         done,
+        paused: Paused::default(),
+        queued: None,
+        cap: None,
+        missing: None,
         dir: None,
         path: None,
         why: None,
+        strategy: None,
         receivers: Vec::new(),
         traffic: Traffic::default(),
         can: vec![OfferAction::Accept, OfferAction::Decline],
+    }
+}
+
+fn slower() -> TransferSettings {
+    TransferSettings {
+        at_once: 1,
+        up: Some(1_000_000),
+        down: None,
+        accept: AcceptPolicy {
+            from: vec![ADA],
+            most: Some(1_000_000_000),
+            kinds: vec!["jpg".into()],
+            dir: "/home/ada/Pictures".into(),
+        },
     }
 }
 

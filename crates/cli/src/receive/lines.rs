@@ -73,6 +73,17 @@ pub fn step_line(from: &str, before: &OfferView, now: &OfferView) -> Option<Stri
         FetchPhase::Stalled if was == FetchPhase::Fetching => Some(format!(
             "{name}: the connection to {from} is lost; going on when it is back."
         )),
+        FetchPhase::Queued => Some(format!("{name} waits until others are through.")),
+        FetchPhase::Paused => Some(match (now.paused.here, now.paused.there) {
+            (true, _) => format!("{name}: paused."),
+            (false, _) => format!("{name}: {from} has paused it."),
+        }),
+        FetchPhase::Blocked => now.why.map(|code| {
+            let lacks = now
+                .missing
+                .map_or_else(String::new, |m| format!(" {} lack.", text::size(m)));
+            format!("{name}: {}{lacks}", code.text())
+        }),
         FetchPhase::Done => Some(format!("{name} is complete and checked.")),
         FetchPhase::Failed => now.why.map(|code| format!("{name}: {}", code.text())),
         FetchPhase::Withdrawn => Some(format!("{from} no longer offers {name}.")),

@@ -1,6 +1,9 @@
 use super::*;
 use crate::testing::{ADA, offer};
-use FetchPhase::{Accepted, Declined, Done, Failed, Fetching, Offered, Seen, Stalled, Withdrawn};
+use FetchPhase::{
+    Accepted, Blocked, Declined, Done, Failed, Fetching, Offered, Paused, Queued, Seen, Stalled,
+    Withdrawn,
+};
 
 fn standing(phase: FetchPhase, answer: Answer, why: Option<Code>) -> Standing {
     let mut view = offer("x", &[("x", 100)]);
@@ -44,6 +47,13 @@ fn the_end_is_decided_by_all_offers() {
             &[(Failed, Sure, full), (Done, Sure, None)],
             Verdict::Failed(Code::DiskFull),
         ),
+        (&[(Blocked, Sure, full)], Verdict::Failed(Code::DiskFull)),
+        (
+            &[(Blocked, Sure, full), (Fetching, Sure, None)],
+            Verdict::Wait,
+        ),
+        (&[(Paused, Sure, None)], Verdict::Wait),
+        (&[(Queued, Sure, None), (Done, Sure, None)], Verdict::Wait),
         (&[(Declined, Refused, None)], Verdict::Declined),
         (&[(Offered, Refused, None)], Verdict::Declined),
         (&[(Offered, No, None)], Verdict::Wait),
@@ -67,8 +77,12 @@ fn the_end_is_decided_by_all_offers() {
             .iter()
             .map(|(p, a, w)| standing(*p, *a, *w))
             .collect();
-        assert_eq!(verdict(all.iter(), false), *want, "{offers:?}");
-        assert_eq!(verdict(all.iter(), true), Verdict::Wait, "{offers:?}");
+        assert_eq!(verdict(all.iter(), false, false), *want, "{offers:?}");
+        assert_eq!(
+            verdict(all.iter(), true, false),
+            Verdict::Wait,
+            "{offers:?}"
+        );
     }
 }
 
@@ -77,7 +91,12 @@ fn an_unanswered_offer_of_somebody_away_holds_nothing_up() {
     let done = standing(Done, Answer::Accepted, None);
     let mut open = standing(Seen, Answer::Open, None);
     open.linked = false;
-    assert_eq!(verdict([&done, &open].into_iter(), false), Verdict::Done);
+    let full = standing(Blocked, Answer::Accepted, Some(Code::DiskFull));
+    assert_eq!(verdict([&full].into_iter(), false, true), Verdict::Wait);
+    assert_eq!(
+        verdict([&done, &open].into_iter(), false, false),
+        Verdict::Done
+    );
 }
 
 #[test]
@@ -170,7 +189,17 @@ fn the_closing_line_reads_as_promised() {
 
 #[test]
 fn the_summary_adds_up_the_run() {
-    let mut r = Receiving::new("/in".into(), true, false);
+    let options = Receive {
+        invite: None,
+        into: "/in".into(),
+        yes: true,
+        stay: false,
+        accept_from: Vec::new(),
+        accept_most: None,
+        limit: None,
+        wait: false,
+    };
+    let mut r = Receiving::new("/in".into(), &options);
     for (n, phase) in [(1, Done), (2, Done), (3, Withdrawn)] {
         let mut s = standing(phase, Answer::Accepted, None);
         s.view.traffic.received = 60;

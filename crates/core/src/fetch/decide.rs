@@ -6,10 +6,10 @@ use kith_api::{ApiError, OfferAction};
 use kith_protocol::Code;
 use kith_protocol::peer::PeerMessage;
 
-use super::{After, FetchOut, Fetches, State};
+use super::{After, FetchOut, Fetches, Hold, State};
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
-use crate::record::{FetchKey, FetchRecord, Put, SavedFetch};
+use crate::record::{FetchKey, FetchRecord, Put};
 
 impl Fetches {
     /// Takes an offer, into `dir`. What is missing of its manifest is asked for first.
@@ -26,8 +26,10 @@ impl Fetches {
         if !f.can().contains(&OfferAction::Accept) {
             return Err(ApiError::new(Code::NotNow));
         }
+        f.hold.renew();
+        self.probes.remove(&at);
         if f.has_manifest() {
-            return Ok(self.prepare(key, dir, ctx));
+            return Ok(self.enqueue(key, dir, ctx));
         }
         f.state = State::Reading { dir };
         // Without a link it is asked for when the offer is announced again.
@@ -37,7 +39,7 @@ impl Fetches {
     }
 
     /// The user wants it in `dir`, and its manifest is here.
-    pub(super) fn prepare(
+    pub(super) fn enqueue(
         &mut self,
         key: FetchKey,
         dir: String,
@@ -47,8 +49,6 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&at) else {
             return Vec::new();
         };
-        self.runs = self.runs.wrapping_add(1);
-        f.run = self.runs;
         let saved = self
             .saved
             .get(&at)
@@ -76,14 +76,33 @@ impl Fetches {
                     name,
                     entries,
                     roots: Vec::new(),
+                    hold: crate::record::Hold::default(),
                 })
             }
         };
         f.measure();
-        f.record = Some(Arc::clone(&record));
+        f.record = Some(record);
+        f.state = State::Queued;
+        let mut out = vec![FetchOut::Changed(key.from, key.offer)];
+        out.extend(self.wish(key, ctx));
+        out
+    }
+
+    /// It is its turn: a worker prepares the folder.
+    pub(super) fn prepare(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let at = (key.from, key.offer);
+        let Some(f) = self.fetches.get_mut(&at) else {
+            return Vec::new();
+        };
+        let Some(record) = f.record.clone() else {
+            return Vec::new();
+        };
+        self.runs = self.runs.wrapping_add(1);
+        f.run = self.runs;
         f.state = State::Accepted;
         f.strikes = 0;
         f.mismatches = 0;
+        f.swarm = None;
         let (ranges, done) = (f.durable.clone(), f.done.clone());
         let effect = FetchEffect::Prepare {
             record,
@@ -105,11 +124,20 @@ impl Fetches {
             return Err(ApiError::new(Code::NotNow));
         }
         let message = if f.record.is_some() {
-            ctx.out(Effect::Fetch(
-                key,
-                f.run,
-                FetchEffect::Stop { discard: true },
-            ));
+            match f.state {
+                State::Accepted | State::Fetching { .. } | State::Stalled => {
+                    let stop = FetchEffect::Stop { discard: true };
+                    ctx.out(Effect::Fetch(key, f.run, stop));
+                }
+                State::Queued
+                | State::Seen
+                | State::Offered
+                | State::Reading { .. }
+                | State::Done
+                | State::Failed(_)
+                | State::Declined
+                | State::Withdrawn(_) => f.discard(key, ctx),
+            }
             PeerMessage::Cancel {
                 offer_id: key.offer,
                 why: Code::Cancelled,
@@ -120,37 +148,28 @@ impl Fetches {
                 why: Code::Declined,
             }
         };
+        f.swarm = None;
         let discarded = f.record.take().is_some();
         f.state = State::Declined;
         f.declined = true;
-        f.durable.clear();
-        f.synced.clear();
-        f.done.clear();
-        f.measure();
+        f.hold = Hold::default();
+        f.forget_progress();
         f.shrink();
+        self.probes.remove(&at);
+        self.stop_holds(|k| k.fetch == key, ctx);
         if let Some(saved) = self.saved.remove(&at)
             && !discarded
         {
-            self.discard(saved, ctx);
+            let effect = FetchEffect::Discard {
+                begun: saved.ranges.iter().map(|(e, _)| *e).collect(),
+                record: Arc::new(saved.record),
+            };
+            ctx.out(Effect::Fetch(key, 0, effect));
         }
         self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         Ok(vec![
             FetchOut::Send(key.from, message),
             FetchOut::Changed(key.from, key.offer),
         ])
-    }
-
-    /// Removes what an earlier app session left on disk.
-    fn discard(&mut self, saved: SavedFetch, ctx: &mut Ctx<'_>) {
-        self.runs = self.runs.wrapping_add(1);
-        let key = saved.record.key;
-        let prepare = FetchEffect::Prepare {
-            record: Arc::new(saved.record),
-            ranges: saved.ranges.into_iter().collect(),
-            done: saved.done.into_iter().collect(),
-        };
-        for effect in [prepare, FetchEffect::Stop { discard: true }] {
-            ctx.out(Effect::Fetch(key, self.runs, effect));
-        }
     }
 }

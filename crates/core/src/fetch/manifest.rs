@@ -6,6 +6,7 @@ use kith_protocol::{Code, LinkId, OfferId, PeerId, limits};
 use super::{Fetch, FetchOut, Fetches, MAX_KNOWN, MAX_LOOK, MAX_LOOK_ALL, MAX_MANIFESTS, State};
 use crate::engine::Ctx;
 use crate::offer;
+use crate::policy;
 use crate::record::FetchKey;
 
 impl Fetches {
@@ -41,7 +42,15 @@ impl Fetches {
             // An id names one manifest for ever; another under the same id is not looked at.
             return Vec::new();
         }
+        if f.link != Some(link) {
+            f.hold.unsaid();
+        }
         f.link = Some(link);
+        // What it says of its own side comes after this.
+        f.hold.there = false;
+        if f.at == 0 {
+            f.at = ctx.now.unix_ms;
+        }
         f.declined = f.state == State::Declined;
         let mut out = vec![FetchOut::Changed(peer, id)];
         match f.state {
@@ -50,7 +59,9 @@ impl Fetches {
                 f.forget_manifest();
                 f.state = State::Seen;
             }
-            State::Stalled | State::Fetching { .. } => out.extend(self.attach(key, ctx)),
+            State::Fetching { .. } if f.runs() => out.extend(self.attach(key, ctx)),
+            State::Fetching { .. } => f.state = State::Stalled,
+            State::Stalled | State::Queued => out.extend(self.wish(key, ctx)),
             State::Done => {
                 out.extend(f.verified(key));
                 let message = PeerMessage::OfferDone { offer_id: id };
@@ -86,9 +97,14 @@ impl Fetches {
             return Vec::new();
         }
         match f.state {
-            State::Seen => self.look(peer, id, entries),
+            State::Seen => {
+                let mut out = self.look(peer, id, entries);
+                out.extend(self.take_unasked(peer, id, ctx));
+                out
+            }
             State::Reading { .. } => self.read(peer, id, entries, ctx),
             State::Offered
+            | State::Queued
             | State::Accepted
             | State::Fetching { .. }
             | State::Stalled
@@ -143,6 +159,28 @@ impl Fetches {
         vec![FetchOut::Changed(peer, id)]
     }
 
+    /// Takes what its user wants to be taken without being asked, once.
+    fn take_unasked(&mut self, peer: PeerId, id: OfferId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let key = FetchKey {
+            room: self.room,
+            from: peer,
+            offer: id,
+        };
+        // What was here whole before was seen by its user, who may have moved it since.
+        let known = self.saved.contains_key(&(peer, id));
+        let Some(f) = self.fetches.get_mut(&(peer, id)) else {
+            return Vec::new();
+        };
+        let fresh = f.state == State::Offered && f.has_manifest() && !f.looked_at;
+        f.looked_at |= f.state == State::Offered;
+        let policy = &ctx.config.transfers.accept;
+        if !fresh || known || !policy::takes(policy, peer, f.total, &f.entries) {
+            return Vec::new();
+        }
+        let dir = policy.dir.clone();
+        self.enqueue(key, dir, ctx)
+    }
+
     /// The user has taken it: everything.
     fn read(
         &mut self,
@@ -186,7 +224,7 @@ impl Fetches {
         let State::Reading { dir } = std::mem::replace(&mut f.state, State::Offered) else {
             return Vec::new();
         };
-        self.prepare(key, dir, ctx)
+        self.enqueue(key, dir, ctx)
     }
 }
 

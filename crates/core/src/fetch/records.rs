@@ -31,7 +31,7 @@ impl Fetches {
                 let mut out = vec![changed];
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));
-                } else {
+                } else if f.runs() {
                     out.extend(self.attach(key, ctx));
                 }
                 out
@@ -51,6 +51,7 @@ impl Fetches {
                     };
                     out.extend(ranges.split(limits::MAX_RANGES).map(ack));
                 }
+                out.extend(self.tell(key, &RangeSet::new(), Some((entry, &ranges))));
                 out
             }
             // A fetch that was cancelled meanwhile has no record, and its files are nobody's.
@@ -76,6 +77,9 @@ impl Fetches {
                         });
                     }
                     verified.insert(entry.into(), u64::from(entry) + 1);
+                    if let Some(swarm) = &mut f.swarm {
+                        swarm.complete(entry, ctx.now.mono);
+                    }
                 }
                 // Of a fetch that has ended the sender has forgotten everything: it would take this
                 // for the beginning of the next one, which may be into another folder.
@@ -85,6 +89,8 @@ impl Fetches {
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));
                 }
+                out.extend(self.tell(key, &verified, None));
+                out.extend(self.pull(key, ctx));
                 out
             }
             After::Begin { .. } | After::Acknowledge { .. } | After::Complete { .. } => Vec::new(),

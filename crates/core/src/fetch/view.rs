@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kith_api::{FetchPhase, OfferView};
+use kith_api::{FetchPhase, OfferView, Paused, Strategy};
 use kith_protocol::{OfferId, PeerId};
 
 use super::{Fetch, Fetches, State};
@@ -22,9 +22,13 @@ impl Fetches {
         let (phase, why) = match f.state {
             State::Seen => (FetchPhase::Seen, None),
             State::Offered => (FetchPhase::Offered, None),
-            State::Reading { .. } | State::Accepted => (FetchPhase::Accepted, None),
-            State::Fetching { .. } => (FetchPhase::Fetching, None),
-            State::Stalled => (FetchPhase::Stalled, None),
+            // Whatever holds it back comes after its manifest.
+            State::Reading { .. } if !f.hold.here => (FetchPhase::Accepted, None),
+            State::Reading { .. } | State::Queued | State::Accepted => {
+                f.taken_phase(FetchPhase::Accepted)
+            }
+            State::Fetching { .. } => f.taken_phase(FetchPhase::Fetching),
+            State::Stalled => f.taken_phase(FetchPhase::Stalled),
             State::Done => (FetchPhase::Done, None),
             State::Failed(code) => (FetchPhase::Failed, Some(code)),
             State::Declined => (FetchPhase::Declined, None),
@@ -43,10 +47,18 @@ impl Fetches {
             total: f.total,
             phase,
             done: f.done_bytes(),
+            paused: Paused {
+                here: f.hold.here,
+                there: f.hold.there,
+            },
+            queued: f.hold.waits,
+            cap: f.hold.cap,
+            missing: f.hold.refused.and_then(|r| r.missing),
             dir: match &f.state {
                 State::Reading { dir } => Some(dir.clone()),
                 State::Seen
                 | State::Offered
+                | State::Queued
                 | State::Accepted
                 | State::Fetching { .. }
                 | State::Stalled
@@ -57,6 +69,7 @@ impl Fetches {
             },
             path: f.path(),
             why,
+            strategy: f.swarm.as_ref().map(|_| Strategy::Swarm),
             receivers: Vec::new(),
             traffic: f.traffic,
             can: f.can(),

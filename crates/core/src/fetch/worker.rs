@@ -23,6 +23,9 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return Vec::new();
         };
+        if let FetchNews::Probed(found) = news {
+            return self.on_probed(key, found, ctx);
+        }
         let active = matches!(
             f.state,
             State::Accepted | State::Fetching { .. } | State::Stalled
@@ -41,7 +44,10 @@ impl Fetches {
                 let Some(record) = &mut f.record else {
                     return Vec::new();
                 };
-                Arc::make_mut(record).roots = roots;
+                let kept = Arc::make_mut(record);
+                kept.roots = roots;
+                kept.hold = f.hold.record();
+                f.hold.kept = true;
                 // The record starts over, so that nothing stale stands beside it.
                 let mut puts = vec![Put::DropFetch(key), Put::Fetch((**record).clone())];
                 let ranges = f
@@ -61,6 +67,7 @@ impl Fetches {
             }
             FetchNews::Durable { entry, ranges } => {
                 f.strikes = 0;
+                f.hold.refusals = 0;
                 let finishing = |(of, after): &(FetchKey, After)| match after {
                     After::Complete { run: r, entries } => {
                         (*of, *r) == (key, run) && entries.iter().any(|(e, _)| *e == entry)
@@ -75,15 +82,31 @@ impl Fetches {
                 let all = f.synced.entry(entry).or_default();
                 all.union(&ranges);
                 let all = all.clone();
+                if let Some(swarm) = &mut f.swarm {
+                    swarm.arrived(entry, &ranges, ctx.now.mono);
+                }
                 let after = After::Acknowledge { run, entry, ranges };
                 self.store(key, vec![Put::Ranges(key, entry, all)], after, ctx);
-                Vec::new()
+                self.pull(key, ctx)
             }
             FetchNews::Received { bytes, durable } => {
                 f.traffic.received += bytes;
                 f.traffic.received_durable += durable;
                 vec![changed]
             }
+            FetchNews::Hashed { entry, end } => {
+                if let Some(swarm) = &mut f.swarm {
+                    let known = swarm.hashed.entry(entry).or_default();
+                    *known = end.max(*known);
+                }
+                self.pull(key, ctx)
+            }
+            FetchNews::Spurned {
+                link,
+                transfer,
+                entry,
+                index,
+            } => self.on_refused(key, (link, transfer), (entry, index), ctx),
             FetchNews::Corrupt { entry, index } => {
                 f.strikes += 1;
                 if f.strikes >= STRIKES {
@@ -113,6 +136,9 @@ impl Fetches {
                 f.mismatches += 1;
                 f.durable.remove(&entry);
                 f.synced.remove(&entry);
+                if let Some(swarm) = &mut f.swarm {
+                    swarm.void(entry);
+                }
                 // Records of the entry that are still on their way speak of chunks that are gone.
                 for (of, after) in self.jobs.values_mut() {
                     match after {
@@ -146,6 +172,9 @@ impl Fetches {
                 vec![FetchOut::Send(key.from, want), changed]
             }
             FetchNews::Failed(code) => self.fail(key, code, ctx),
+            FetchNews::Refused(refusal) => self.refuse(key, refusal, ctx),
+            // Taken above.
+            FetchNews::Probed(_) => Vec::new(),
         }
     }
 }

@@ -4,10 +4,11 @@ use kith_protocol::ids::Digest;
 use kith_protocol::sealed::SealedBody;
 use kith_protocol::{Code, limits, sdp};
 
-use super::{Link, LinkOut, Phase, RESTART_EVERY, RESTART_LEAST};
+use super::{ANSWER_WAIT, Link, LinkOut, Phase, RESTART_EVERY, RESTART_LEAST};
 use crate::effect::LinkEffect;
 use crate::engine::Ctx;
 use crate::input::Candidate;
+use crate::time::Mono;
 
 impl Link {
     /// Looks for a new path at once: the machine's addresses changed, or the other asks.
@@ -20,8 +21,7 @@ impl Link {
             Phase::Recovering { since, .. } => since,
             Phase::Open | Phase::Signaling { .. } | Phase::Connecting { .. } => now,
         };
-        let last = self.restarted.filter(|_| self.offerer && !self.remote_set);
-        if let Some(restart_at) = last.map(|at| at + RESTART_EVERY).filter(|at| now < *at) {
+        if let Some(restart_at) = self.awaits_answer(ctx) {
             // Two offers in flight could not be told apart by their answers.
             self.again = true;
             self.transition(Phase::Recovering { since, restart_at });
@@ -47,6 +47,13 @@ impl Link {
                 LinkOut::Sealed(SealedBody::Restart { link: self.id }),
             ]
         }
+    }
+
+    /// Until when an answer to our restart may still come.
+    pub(super) fn awaits_answer(&self, ctx: &Ctx<'_>) -> Option<Mono> {
+        let last = self.restarted.filter(|_| self.offerer && !self.remote_set);
+        let until = last.map(|at| at + ANSWER_WAIT);
+        until.filter(|until| ctx.now.mono < *until)
     }
 
     /// The two have new keys: what was under way with the old ones will not be answered.
@@ -120,7 +127,10 @@ impl Link {
                 Vec::new()
             }
             // What the other asks for is bounded by what we would do ourselves.
-            SealedBody::Restart { .. } if self.offerer && self.may_restart(ctx) => {
+            // One that crossed our own offer is answered by it.
+            SealedBody::Restart { .. }
+                if self.offerer && self.may_restart(ctx) && self.awaits_answer(ctx).is_none() =>
+            {
                 self.restart(ctx)
             }
             SealedBody::SdpOffer { .. }

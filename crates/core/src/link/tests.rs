@@ -437,6 +437,41 @@ fn any_sign_of_life_ends_the_silence() {
 }
 
 #[test]
+fn a_path_that_is_back_after_a_long_silence_asks_for_a_new_link() {
+    let connected = LinkNews::Ice(IceState::Connected);
+    for (silence, worn) in [(WORN - Duration::from_millis(1), false), (WORN, true)] {
+        for (lost, news) in [
+            (false, LinkNews::Heard),
+            (true, LinkNews::Heard),
+            (true, connected.clone()),
+        ] {
+            let mut world = World::new();
+            let mut link = opened(&mut world, true);
+            let heard = world.now.mono;
+            if lost {
+                world.now.mono = heard + Duration::from_secs(2);
+                link.handle(LinkNews::Ice(IceState::Disconnected), &mut world.ctx());
+            }
+            world.now.mono = heard + silence;
+            let out = link.handle(news.clone(), &mut world.ctx());
+            assert_eq!(out.contains(&LinkOut::Worn), worn, "{silence:?} {news:?}");
+            assert_eq!(link.view().0, LinkPhase::Connected, "until there is one");
+            let out = link.handle(news, &mut world.ctx());
+            assert!(!out.contains(&LinkOut::Worn), "once");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_never_stood_is_not_worn() {
+    let mut world = World::new();
+    let mut link = offering(&mut world);
+    world.now.mono = world.now.mono + WORN;
+    let out = link.handle(LinkNews::ChannelsOpen, &mut world.ctx());
+    assert_eq!(out, []);
+}
+
+#[test]
 fn a_restart_waits_for_the_server() {
     let mut world = World::new();
     let mut link = opened(&mut world, true);
@@ -522,6 +557,33 @@ fn a_second_restart_waits_for_the_answer_to_the_first() {
     assert_eq!(effects(&mut world), ["accept answer", "offer true"]);
     answer(&mut link, &mut world);
     assert_eq!(effects(&mut world), ["accept answer"], "and no third");
+}
+
+#[test]
+fn an_answer_that_comes_late_is_not_spoilt_by_another_offer() {
+    let mut world = World::new();
+    let mut link = opened(&mut world, true);
+    link.handle(LinkNews::Ice(IceState::Disconnected), &mut world.ctx());
+    let offers = |world: &mut World| {
+        let offer = |e: &&String| *e == "offer true";
+        effects(world).iter().filter(offer).count()
+    };
+    pass(&mut link, 3_000, true, &mut world);
+    assert_eq!(offers(&mut world), 1);
+    // The other asked for one before it had ours; both were long on their way.
+    pass(&mut link, 8_000, true, &mut world);
+    let id = link.id();
+    link.on_sealed(SealedBody::Restart { link: id }, &mut world.ctx());
+    answer(&mut link, &mut world);
+    pass(&mut link, 1_000, true, &mut world);
+    assert_eq!(offers(&mut world), 0);
+    pass(
+        &mut link,
+        RESTART_EVERY.as_millis() as u64,
+        true,
+        &mut world,
+    );
+    assert_eq!(offers(&mut world), 1, "the answer did not help either");
 }
 
 #[test]

@@ -26,10 +26,12 @@ impl Link {
             Phase::Recovering { since, .. } if now.since(since) >= GIVE_UP => {
                 return vec![LinkOut::Gone(Code::LinkLost)];
             }
-            Phase::Recovering { restart_at, .. } if now >= restart_at => {
-                if can_signal {
+            Phase::Recovering { since, restart_at } if now >= restart_at => {
+                if let Some(restart_at) = self.awaits_answer(ctx) {
+                    self.phase = Phase::Recovering { since, restart_at };
+                } else if can_signal {
                     out.extend(self.restart(ctx));
-                } else if let Phase::Recovering { since, .. } = self.phase {
+                } else {
                     self.phase = Phase::Recovering {
                         since,
                         restart_at: now + RESTART_EVERY,

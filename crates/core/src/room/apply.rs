@@ -54,6 +54,7 @@ impl Room {
                     }
                 }
                 FetchOut::Changed(peer, id) => {
+                    self.unsettled = true;
                     self.changes.offers.insert((peer, id));
                 }
             }

@@ -34,6 +34,21 @@ impl Room {
         }
     }
 
+    /// Has a new link made in the place of one that stands, if the person can be reached.
+    fn renew(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
+        let member = self.people.get(&peer).and_then(|p| p.member);
+        let Some(member) = member.and_then(|sid| self.members.get(&sid)) else {
+            return;
+        };
+        tracing::info!(%peer, "link renewed after a silence");
+        if member.initiator() {
+            self.drop_link(peer, None, ctx);
+            self.new_link(peer, ctx);
+        } else {
+            self.sealed_to(peer, SealedBody::Fresh {}, ctx);
+        }
+    }
+
     pub(super) fn schedule_relink(&mut self, peer: PeerId, ctx: &mut Ctx<'_>) {
         let Some(person) = self.people.get_mut(&peer) else {
             return;
@@ -59,7 +74,7 @@ impl Room {
         self.chat.on_closed(peer);
         let out = self.serves.on_closed(peer, ctx);
         self.apply_serves(out, ctx);
-        let out = self.fetches.on_closed(peer);
+        let out = self.fetches.on_closed(peer, ctx);
         self.apply_fetches(out, ctx);
     }
 
@@ -93,10 +108,11 @@ impl Room {
                     ranges,
                 } => {
                     if let Some(link) = self.link(peer).map(Link::id) {
-                        let out = self.serves.on_ack(peer, link, transfer, entry, ranges);
+                        let out = self.serves.on_ack(peer, link, transfer, entry, ranges, ctx);
                         self.apply_serves(out, ctx);
                     }
                 }
+                LinkOut::Worn => self.renew(peer, ctx),
                 LinkOut::Gone(code) => {
                     tracing::info!(%peer, code = code.name(), "link gone");
                     self.drop_link(peer, Some(code), ctx);
@@ -128,6 +144,10 @@ impl Room {
             PeerMessage::Offer { .. }
             | PeerMessage::Entries { .. }
             | PeerMessage::EntryDone { .. }
+            | PeerMessage::Swarm { .. }
+            | PeerMessage::Holds { .. }
+            | PeerMessage::Pull { .. }
+            | PeerMessage::LetGo { .. }
             | PeerMessage::Gone { .. } => {
                 let out = self.fetches.on_message(peer, link, message, ctx);
                 self.apply_fetches(out, ctx);
@@ -144,6 +164,11 @@ impl Room {
                 self.apply_serves(out, ctx);
             }
             PeerMessage::Bye {} => self.drop_link(peer, None, ctx),
+            PeerMessage::Pause { offer_id, .. }
+            | PeerMessage::Resume { offer_id }
+            | PeerMessage::Pace { offer_id, .. } => {
+                self.on_hold_message(peer, offer_id, message, ctx);
+            }
             PeerMessage::Confirm { .. } | PeerMessage::Unknown => {}
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kith_api::{LinkPhase, PersonView};
 use kith_protocol::ids::{Nonce, Signature};
 use kith_protocol::invite::ServerAddr;
+use kith_protocol::peer::PeerMessage;
 use kith_protocol::room::{LeftWhy, Member, RoomInfo, ServerMessage};
 use kith_protocol::sealed::{Hello, SealedBody};
 use kith_protocol::{IdPk, LinkId, sdp};
@@ -13,6 +14,7 @@ use super::*;
 use crate::effect::{Effect, LinkEffect, SealEffect, SessionEffect};
 use crate::engine::Engine;
 use crate::input::{Command, Input};
+use crate::link::WORN;
 use crate::testing::config;
 use crate::time::Now;
 
@@ -196,6 +198,93 @@ fn a_peer_cannot_have_us_make_links_without_end() {
         effects = us.say(LARGE, SealedBody::Fresh {});
     }
     assert_eq!(made, 1 + LINKS_MOST as usize);
+}
+
+/// Has a link with Bob open, go silent, and hear something after `silence`.
+fn heard_after(silence: Duration, them: Sid, reachable: bool) -> (Us, Vec<Effect>) {
+    let mut us = Us::new();
+    let effects = us.meet(them, bob(), "Bob");
+    let effects = match them {
+        SMALL => us.say(them, offer(1)),
+        _ => effects,
+    };
+    let made = |e: &Effect| match e {
+        Effect::Link { link, .. } => Some(*link),
+        _ => None,
+    };
+    let link = effects.iter().find_map(made).unwrap();
+    let (room, peer) = (us.room, bob().peer_id());
+    let news = |news| Input::Link {
+        room,
+        peer,
+        link,
+        news,
+    };
+    us.input(news(LinkNews::LocalSdp("v=0".into())));
+    if them == LARGE {
+        let SealedBody::SdpOffer { sdp, .. } = offer(1) else {
+            panic!()
+        };
+        us.say(them, SealedBody::SdpAnswer { link, sdp });
+    }
+    us.input(news(LinkNews::ChannelsOpen));
+    us.input(news(LinkNews::Message(Box::new(PeerMessage::Confirm {
+        my_fp: fp(),
+        your_fp: config().fp,
+        session: TAG,
+    }))));
+    assert_eq!(us.people()[0].link, LinkPhase::Connected);
+    if !reachable {
+        us.server(ServerMessage::MemberLeft {
+            sid: them,
+            why: LeftWhy::TimedOut,
+        });
+    }
+    us.now.mono = us.now.mono + silence;
+    let effects = us.input(news(LinkNews::Heard));
+    (us, effects)
+}
+
+#[test]
+fn a_link_that_was_silent_for_long_is_replaced_once_there_is_a_path() {
+    let said = |effects: &[Effect]| {
+        let fresh = |e: &&Effect| match e {
+            Effect::Seal {
+                effect: SealEffect::Send(body),
+                ..
+            } => matches!(**body, SealedBody::Fresh {}),
+            _ => false,
+        };
+        effects.iter().filter(fresh).count()
+    };
+    let closed = |effects: &[Effect]| {
+        effects.iter().any(|e| {
+            matches!(
+                e,
+                Effect::Link {
+                    effect: LinkEffect::Close,
+                    ..
+                }
+            )
+        })
+    };
+    // Who begins makes it; who does not asks for it, and keeps what there is until it comes.
+    let (us, effects) = heard_after(WORN, LARGE, true);
+    assert_eq!((opened(&effects), said(&effects)), (1, 0));
+    assert!(closed(&effects));
+    assert_eq!(us.people()[0].link, LinkPhase::Signaling);
+    let (us, effects) = heard_after(WORN, SMALL, true);
+    assert_eq!((opened(&effects), said(&effects)), (0, 1));
+    assert!(!closed(&effects));
+    assert_eq!(us.people()[0].link, LinkPhase::Connected);
+    // Where nobody can be asked, a slow link is better than none.
+    for them in [LARGE, SMALL] {
+        let (us, effects) = heard_after(WORN, them, false);
+        assert_eq!((opened(&effects), said(&effects)), (0, 0));
+        assert_eq!(us.people()[0].link, LinkPhase::Connected);
+        let (_, effects) = heard_after(WORN - Duration::from_secs(1), them, true);
+        assert_eq!((opened(&effects), said(&effects)), (0, 0));
+    }
 }
 
 #[test]

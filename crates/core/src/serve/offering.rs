@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kith_api::ApiError;
-use kith_protocol::peer::PeerMessage;
+use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::{Code, OfferId, PeerId, limits};
 
+use crate::effect::{Bound, Effect};
+use crate::record::{OfferRecord, Put};
+
+use super::hold::said;
+use super::strategy::Mode;
 use super::{Offer, Receiver, ServeOut, Serves, State, stop};
 use crate::engine::Ctx;
 use crate::input::NewOffer;
@@ -41,7 +46,7 @@ impl Serves {
         };
         let id = offer::offer_id(&ctx.config.id_pk, &self.room, &new.name, &new.entries);
         let to: BTreeSet<PeerId> = new.to.into_iter().collect();
-        match self.offers.get_mut(&id).filter(|o| !o.withdrawn) {
+        match self.offers.get_mut(&id).filter(|o| o.withdrawn.is_none()) {
             Some(offer) => {
                 // The same files again: whoever was left out is let in.
                 if to.is_empty() {
@@ -49,6 +54,7 @@ impl Serves {
                 } else if !offer.to.is_empty() {
                     offer.to.extend(to);
                 }
+                offer.chosen = new.strategy.or(offer.chosen);
                 offer
                     .receivers
                     .retain(|_, r| !matches!(r.state, State::Declined(_)));
@@ -60,13 +66,21 @@ impl Serves {
                     entries: new.entries.into(),
                     total,
                     to,
-                    withdrawn: false,
+                    withdrawn: None,
+                    paused: false,
+                    cap: None,
+                    paths: new.paths,
+                    held: BTreeSet::new(),
+                    chosen: new.strategy,
+                    mode: Mode::Idle,
+                    met: BTreeSet::new(),
                     at: ctx.now.unix_ms,
                     receivers: BTreeMap::new(),
                 };
                 self.offers.insert(id, offer);
             }
         }
+        self.keep(id, ctx);
         let mut out = vec![ServeOut::Changed(id)];
         for peer in linked {
             out.extend(self.announce(id, *peer));
@@ -82,10 +96,11 @@ impl Serves {
         ctx: &mut Ctx<'_>,
     ) -> Result<Vec<ServeOut>, ApiError> {
         let room = self.room;
-        let Some(offer) = self.offers.get_mut(&id).filter(|o| !o.withdrawn) else {
+        let Some(offer) = self.offers.get_mut(&id).filter(|o| o.withdrawn.is_none()) else {
             return Err(ApiError::new(Code::NotNow));
         };
-        offer.withdrawn = true;
+        offer.withdrawn = Some(Code::Cancelled);
+        offer.mode = Mode::Idle;
         let mut out = vec![ServeOut::Changed(id)];
         for (peer, r) in &mut offer.receivers {
             stop(room, *peer, id, r, ctx);
@@ -100,7 +115,68 @@ impl Serves {
                 out.push(ServeOut::Send(*peer, gone));
             }
         }
+        self.keep(id, ctx);
         Ok(out)
+    }
+
+    /// An offer of an earlier process stands again, if its files are what they were; if not, it is
+    /// shown as withdrawn, with the reason.
+    pub fn restore(
+        &mut self,
+        record: OfferRecord,
+        files: Result<Vec<Entry>, Code>,
+        linked: &[PeerId],
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<ServeOut> {
+        let id = record.offer;
+        if self.offers.contains_key(&id) {
+            return Vec::new();
+        }
+        let pk = &ctx.config.id_pk;
+        let same = |e: &Vec<Entry>| offer::offer_id(pk, &self.room, &record.name, e) == id;
+        let files = files.and_then(|e| {
+            if same(&e) {
+                Ok(e)
+            } else {
+                Err(Code::SourceChanged)
+            }
+        });
+        let (entries, withdrawn) = match files {
+            Ok(entries) => (entries, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let restored = Offer {
+            name: record.name,
+            note: record.note,
+            entries: entries.into(),
+            total: record.total,
+            to: record.to.into_iter().collect(),
+            withdrawn,
+            paused: record.paused,
+            cap: record.cap,
+            paths: record.paths,
+            held: record.held.into_iter().collect(),
+            chosen: record.strategy,
+            mode: Mode::Idle,
+            met: BTreeSet::new(),
+            at: record.at,
+            receivers: BTreeMap::new(),
+        };
+        self.offers.insert(id, restored);
+        let mut out = vec![ServeOut::Changed(id)];
+        if let Some(why) = withdrawn {
+            tracing::info!(offer = %id, why = why.name(), "an offer does not stand again");
+            let job = ctx.job();
+            ctx.out(Effect::Store(job, vec![Put::DropOffer(self.room, id)]));
+            return out;
+        }
+        if record.cap.is_some() {
+            ctx.out(Effect::Bound(Bound::Offer(self.room, id), record.cap));
+        }
+        for peer in linked {
+            out.extend(self.announce(id, *peer));
+        }
+        out
     }
 
     /// What the peer declined is open again.
@@ -118,10 +194,15 @@ impl Serves {
             return Vec::new();
         };
         let meant = offer.to.is_empty() || offer.to.contains(&peer);
-        if offer.withdrawn || !meant {
+        if offer.withdrawn.is_some() || !meant {
             return Vec::new();
         }
-        let r = offer.receivers.entry(peer).or_insert_with(Receiver::new);
+        let here = offer.paused || offer.held.contains(&peer);
+        let r = offer.receivers.entry(peer).or_insert_with(|| {
+            let mut r = Receiver::new();
+            r.hold.here = here;
+            r
+        });
         // A receiver that had no room for it may have now.
         if let State::Declined(code) = r.state
             && code.is_final()
@@ -129,6 +210,7 @@ impl Serves {
             return Vec::new();
         }
         r.gone = None;
+        offer.met.insert(peer);
         let mut out = vec![ServeOut::Changed(id)];
         let entries = offer.entries.len() as u32;
         let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);
@@ -143,6 +225,9 @@ impl Serves {
         let pages = offer::pages(id, &offer.entries, 0);
         r.paged = offer::count_of(&pages);
         out.extend(pages.into_iter().map(|m| ServeOut::Send(peer, m)));
+        if r.hold.here {
+            out.push(ServeOut::Send(peer, said(id, true)));
+        }
         out
     }
 }

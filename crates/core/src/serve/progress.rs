@@ -17,7 +17,9 @@ impl Serves {
         transfer: u32,
         entry: u32,
         ranges: RangeSet,
+        ctx: &mut Ctx<'_>,
     ) -> Vec<ServeOut> {
+        let room = self.room;
         for (id, offer) in &mut self.offers {
             let Some(r) = offer.receivers.get_mut(&peer) else {
                 continue;
@@ -34,14 +36,17 @@ impl Serves {
                 continue;
             }
             // An ack for what was never sent is a lie or a mistake; either way it is not believed.
+            // In a swarm others may have sent it.
             let sent = r.sent.get(&entry);
             let known = ranges
                 .ranges()
                 .iter()
                 .all(|&(a, b)| sent.is_some_and(|s| s.next_missing(a) >= b));
+            let known = known || offer.mode.is_swarm();
             let open = !r.verified.contains(entry.into());
             if open && known && fits(&offer.entries, entry, &ranges) {
                 r.durable.entry(entry).or_default().union(&ranges);
+                offer.arrived(room, *id, peer, entry, &ranges, ctx);
                 return vec![ServeOut::Changed(*id)];
             }
             return Vec::new();
@@ -66,6 +71,7 @@ impl Serves {
         match r.state {
             State::Serving { run: current, .. } if current == run => {}
             State::Serving { .. }
+            | State::Waiting { .. }
             | State::Offered
             | State::Stalled
             | State::Done

@@ -1,3 +1,6 @@
+mod holds;
+mod strategies;
+
 use super::*;
 use crate::input::NewOffer;
 use crate::input::ServeNews;
@@ -76,7 +79,14 @@ impl Sender {
     }
 
     fn ack(&mut self, transfer: u32, entry: u32, ranges: &[(u64, u64)]) -> Vec<ServeOut> {
-        self.serves.on_ack(BOB, LINK, transfer, entry, set(ranges))
+        self.serves.on_ack(
+            BOB,
+            LINK,
+            transfer,
+            entry,
+            set(ranges),
+            &mut self.world.ctx(),
+        )
     }
 
     fn have(&mut self, entry: u32, ranges: &[(u64, u64)]) {
@@ -118,6 +128,8 @@ fn offer(to: Vec<PeerId>) -> NewOffer {
         name: "files".into(),
         note: None,
         entries,
+        paths: Vec::new(),
+        strategy: None,
     }
 }
 
@@ -260,8 +272,16 @@ fn lies_are_not_believed() {
         );
     }
     let other = LinkId([9; 8]);
-    assert!(s.serves.on_ack(BOB, other, 1, 0, set(&[(0, 1)])).is_empty());
-    assert!(s.serves.on_ack(ME, LINK, 1, 0, set(&[(0, 1)])).is_empty());
+    assert!(
+        s.serves
+            .on_ack(BOB, other, 1, 0, set(&[(0, 1)]), &mut s.world.ctx())
+            .is_empty()
+    );
+    assert!(
+        s.serves
+            .on_ack(ME, LINK, 1, 0, set(&[(0, 1)]), &mut s.world.ctx())
+            .is_empty()
+    );
     let offer_id = s.id;
     for message in [
         PeerMessage::Have {

@@ -1,7 +1,7 @@
 //! Our offers as front ends see them.
 
-use kith_api::{FetchPhase, OfferAction, OfferView, ReceiverView, ServePhase, Traffic};
-use kith_protocol::{OfferId, PeerId};
+use kith_api::{FetchPhase, OfferView, ReceiverView, Traffic};
+use kith_protocol::{Code, OfferId, PeerId};
 
 use super::{Serves, State};
 use crate::offer;
@@ -22,14 +22,7 @@ impl Serves {
             traffic.resent_durable += r.traffic.resent_durable;
         }
         let receivers = offer.receivers.iter().map(|(peer, r)| {
-            let (phase, why) = match r.state {
-                State::Offered => (ServePhase::Offered, None),
-                State::Serving { .. } => (ServePhase::Serving, None),
-                State::Stalled => (ServePhase::Stalled, None),
-                State::Done => (ServePhase::Done, None),
-                State::Declined(code) => (ServePhase::Declined, Some(code)),
-                State::Failed(code) => (ServePhase::Failed, Some(code)),
-            };
+            let (phase, why) = r.phase();
             let done = if r.state == State::Done {
                 offer.total
             } else {
@@ -40,7 +33,10 @@ impl Serves {
                 name: name_of(*peer),
                 phase,
                 done,
+                paused: r.paused(),
+                cap: r.hold.pace,
                 why,
+                can: r.can(),
             }
         });
         Some(OfferView {
@@ -54,22 +50,24 @@ impl Serves {
             entries: offer.entries.len() as u32,
             preview: offer::preview(&offer.entries),
             total: offer.total,
-            phase: if offer.withdrawn {
+            phase: if offer.withdrawn.is_some() {
                 FetchPhase::Withdrawn
             } else {
                 FetchPhase::Seen
             },
             done: 0,
+            paused: offer.paused(),
+            queued: None,
+            cap: offer.cap,
+            missing: None,
             dir: None,
             path: None,
-            why: None,
+            // That it was taken back needs no reason.
+            why: offer.withdrawn.filter(|why| *why != Code::Cancelled),
+            strategy: offer.mode.strategy(),
             receivers: receivers.collect(),
             traffic,
-            can: if offer.withdrawn {
-                Vec::new()
-            } else {
-                vec![OfferAction::Withdraw]
-            },
+            can: offer.can(),
         })
     }
 }

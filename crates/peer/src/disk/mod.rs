@@ -3,7 +3,8 @@
 //! All of it is synchronous and meant for dedicated blocking threads. The sending side is
 //! [`scan`] (paths to a flat manifest) and [`SourceReader`] (a file as hashed chunks). The
 //! receiving side is [`SafePath`] (a peer's name made harmless), [`Target`] (a capability to one
-//! download folder) and [`PartFile`] (a file that has no name of its own until it is complete).
+//! download folder) and [`PartFile`] (a file that has no name of its own until it is complete), which
+//! [`HeldFile`] reads for other receivers.
 //!
 //! Which chunks are already verified is kept elsewhere; nothing here remembers ranges.
 
@@ -11,15 +12,19 @@ use sha2::{Digest as _, Sha256};
 
 mod error;
 mod folder;
+mod held;
 mod names;
 mod part;
+mod probe;
 mod reader;
 mod scan;
 mod target;
 
 pub use error::{DiskError, DiskFault};
+pub use held::HeldFile;
 pub use names::{MAX_DEPTH, MAX_NAME, MAX_PATH, NameError, SafePath};
 pub use part::{PartFile, PartSync, PartTag};
+pub use probe::probe;
 pub use reader::{ChunkRead, SourceReader};
 pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
 pub use target::{ModTime, Target};
@@ -33,6 +38,10 @@ pub use kith_protocol::limits::CHUNK;
 pub fn chunk_digest(chunk: &[u8]) -> Digest {
     Digest(Sha256::digest(chunk).into())
 }
+
+/// Chunks that are read, and that are written, with one call of the system: a row of 256 KiB still
+/// lies in the processor's cache when it is hashed.
+pub const ROW: usize = 4;
 
 /// Length in bytes of chunk `index` of a file of `size` bytes; `None` beyond its end.
 pub fn chunk_len(size: u64, index: u64) -> Option<usize> {

@@ -4,6 +4,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, Metadata};
+use std::io::IoSlice;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -139,14 +143,34 @@ impl PartFile {
     /// `OutOfRange` if there is no such chunk or it has another length; `NoSpace`, `OverQuota`,
     /// `TooLarge`, `ReadOnly`, `Failing`.
     pub fn write_chunk(&self, index: u64, chunk: &[u8]) -> Result<(), DiskError> {
-        if chunk_len(self.size(), index) != Some(chunk.len()) {
+        self.write_chunks(index, &[chunk])
+    }
+
+    /// Writes (verified) chunks that follow one another, from `first` on. Together they take the
+    /// filesystem two thirds of the processor time.
+    ///
+    /// # Errors
+    /// As [`write_chunk`](Self::write_chunk); some of them may be written then.
+    pub fn write_chunks(&self, first: u64, chunks: &[&[u8]]) -> Result<(), DiskError> {
+        let len_of = |n: usize| chunk_len(self.size(), first.checked_add(n as u64)?);
+        let mut lens = chunks.iter().map(|chunk| Some(chunk.len())).enumerate();
+        if !lens.all(|(n, len)| len == len_of(n)) {
             return Err(self.out_of_range());
         }
-        let offset = index * CHUNK as u64;
-        self.shared
-            .file
-            .write_all_at(chunk, offset)
-            .map_err(|e| self.shared.fail(e))
+        let mut slices: Vec<IoSlice<'_>> = chunks.iter().map(|c| IoSlice::new(c)).collect();
+        let mut left = &mut slices[..];
+        let mut offset = first.saturating_mul(CHUNK as u64);
+        while !left.is_empty() {
+            let written = match rustix::io::pwritev(&self.shared.file, left, offset) {
+                Ok(0) => Err(std::io::ErrorKind::WriteZero.into()),
+                Err(Errno::INTR) => continue,
+                written => written.map_err(std::io::Error::from),
+            };
+            let written = written.map_err(|e| self.shared.fail(e))?;
+            offset += written as u64;
+            IoSlice::advance_slices(&mut left, written);
+        }
+        Ok(())
     }
 
     /// Reads one chunk back into the beginning of `buf`, for serving it on; gives its length.
@@ -364,6 +388,28 @@ impl PartSync {
     pub fn sync(&self) -> Result<(), DiskError> {
         self.shared.sync()
     }
+
+    /// Has the system forget what it keeps in memory of these synced chunks. It otherwise takes ever
+    /// new memory for a large file, and pushes out for it what others want to read soon; the memory
+    /// that was just let go of is the cheapest to write the next chunks into (on a virtual machine,
+    /// writing then costs a quarter of the processor time).
+    ///
+    /// Advice only: where it is refused, writing is slower and nothing else.
+    #[cfg(target_os = "linux")]
+    pub fn release(&self, chunks: &RangeSet) {
+        for &(first, end) in chunks.ranges() {
+            let bytes = |chunk: u64| chunk.saturating_mul(CHUNK as u64).min(self.shared.size);
+            let (from, to) = (bytes(first), bytes(end));
+            if let Some(len) = NonZeroU64::new(to.saturating_sub(from)) {
+                let advice = rustix::fs::Advice::DontNeed;
+                let _ = rustix::fs::fadvise(&self.shared.file, from, Some(len), advice);
+            }
+        }
+    }
+
+    /// This system takes no such advice.
+    #[cfg(not(target_os = "linux"))]
+    pub fn release(&self, _: &RangeSet) {}
 
     /// Whether the part is being finished or discarded, or was: a sync that fails then says nothing,
     /// and whoever ends the part sees what does.

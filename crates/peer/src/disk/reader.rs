@@ -83,18 +83,39 @@ impl SourceReader {
     /// # Errors
     /// `OutOfRange` if `index` is not the next chunk or `buf` too short; `SourceChanged`.
     pub fn read_chunk(&mut self, index: u64, buf: &mut [u8]) -> Result<ChunkRead, DiskError> {
-        if index != self.next_chunk() {
-            return Err(DiskError::OutOfRange {
-                path: self.real.clone(),
-            });
+        let read = self.read_chunks(index, &mut [buf])?;
+        read.into_iter().next().ok_or_else(|| self.out_of_range())
+    }
+
+    /// As [`read_chunk`](Self::read_chunk) of the next chunks from `first` on, one into each of
+    /// `bufs`. They are hashed together, which is quicker.
+    ///
+    /// # Errors
+    /// As there; what was read before the error then counts for nothing, and neither does the reader.
+    pub fn read_chunks(
+        &mut self,
+        first: u64,
+        bufs: &mut [&mut [u8]],
+    ) -> Result<Vec<ChunkRead>, DiskError> {
+        if first != self.next_chunk() {
+            return Err(self.out_of_range());
         }
-        if index.is_multiple_of(STRIDE) {
-            self.check_unchanged()?;
+        let mut chunks: Vec<&[u8]> = Vec::with_capacity(bufs.len());
+        for (index, buf) in (first..).zip(bufs) {
+            if index.is_multiple_of(STRIDE) {
+                self.check_unchanged()?;
+            }
+            chunks.push(self.fill(index, buf)?);
         }
-        let chunk = self.fill(index, buf)?;
-        let (len, digest) = (chunk.len(), chunk_digest(chunk));
-        self.tree.push(&digest);
-        Ok(ChunkRead { len, digest })
+        let read = |chunk: &[u8]| ChunkRead {
+            len: chunk.len(),
+            digest: chunk_digest(chunk),
+        };
+        let read: Vec<ChunkRead> = chunks.into_iter().map(read).collect();
+        for chunk in &read {
+            self.tree.push(&chunk.digest);
+        }
+        Ok(read)
     }
 
     /// Reads any chunk once more, for a peer that asks again; the whole-file hash is not touched.
@@ -146,9 +167,7 @@ impl SourceReader {
     fn fill<'b>(&self, index: u64, buf: &'b mut [u8]) -> Result<&'b [u8], DiskError> {
         let chunk = chunk_len(self.size, index)
             .and_then(|len| buf.get_mut(..len))
-            .ok_or_else(|| DiskError::OutOfRange {
-                path: self.real.clone(),
-            })?;
+            .ok_or_else(|| self.out_of_range())?;
         // Straight into the caller's buffer: from the page cache a read of one chunk costs no more
         // per byte than a longer one, and its bytes are still in the processor's cache for hashing.
         self.file
@@ -163,6 +182,12 @@ impl SourceReader {
                 }
             })?;
         Ok(chunk)
+    }
+
+    fn out_of_range(&self) -> DiskError {
+        DiskError::OutOfRange {
+            path: self.real.clone(),
+        }
     }
 
     /// Advice only: where it is refused, reading is slower and nothing else.

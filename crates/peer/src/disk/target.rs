@@ -131,6 +131,14 @@ impl Target {
         }
     }
 
+    /// The open folder that `rel` lies in, if it is there.
+    pub(super) fn existing_folder_of(&self, rel: &SafePath) -> Result<Dir, DiskError> {
+        match rel.parent() {
+            Some(parent) => self.walk(&parent, Missing::Fail).map(|(dir, _)| dir),
+            None => self.folder_of(rel),
+        }
+    }
+
     pub(super) fn names(&self) -> MutexGuard<'_, FolderNames> {
         // A memory of names is never half-written in a way that matters: see `FolderNames`.
         self.inner

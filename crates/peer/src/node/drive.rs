@@ -4,14 +4,16 @@
 //! reports back as an input. So inputs may be bounded, and their senders may wait.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kith_api::{ApiError, Snapshot};
-use kith_core::effect::{FetchEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect};
+use kith_core::effect::{
+    self, FetchEffect, HoldEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect,
+};
 use kith_core::input::{
-    Command, CommandResult, Input, JobId, LinkNews, ReqId, SealNews as CoreSealNews, ServeKey,
-    SessionNews,
+    Command, CommandResult, HoldKey, Input, JobId, LinkNews, ReqId, SealNews as CoreSealNews,
+    ServeKey, SessionNews,
 };
 use kith_core::record::{FetchKey, Put};
 use kith_core::{Effect, Engine, Mono, Now};
@@ -20,11 +22,14 @@ use kith_protocol::room::ClientMessage;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, Sid};
 use tokio::sync::{mpsc, oneshot};
 
-use super::fetching::{Fetching, Start};
+use super::fetching::{self, Fetching, Start};
+use super::hashing::OfferHashes;
+use super::holding::Holding;
 use super::lanes::Lanes;
 use super::links::{Links, Outgoing};
+use super::pacing::Bound;
 use super::server;
-use super::serving::{Plan, Serving};
+use super::serving::{Plan, Serving, Way};
 use super::subscription::Subscribers;
 use super::tasks::Tasks;
 use crate::disk::SourceEntry;
@@ -79,7 +84,12 @@ pub(crate) struct State {
     links: HashMap<LinkId, Outgoing>,
     serves: HashMap<ServeKey, (u32, Serving)>,
     fetches: HashMap<FetchKey, (u32, Fetching)>,
+    holds: HashMap<HoldKey, (u32, Holding)>,
     sources: HashMap<(RoomId, OfferId), Arc<[SourceEntry]>>,
+    /// Bounds that several share.
+    bounds: HashMap<effect::Bound, Bound>,
+    /// Hashes of offers, for as long as somebody is served who needs them.
+    hashes: HashMap<(RoomId, OfferId), Weak<OfferHashes>>,
     /// Store jobs that the writer had no place for.
     backlog: VecDeque<(JobId, Vec<Put>)>,
 }
@@ -209,6 +219,8 @@ impl Driver {
             } => self.on_link(room, peer, link, effect),
             Effect::Serve(key, run, effect) => self.on_serve(key, run, effect),
             Effect::Fetch(key, run, effect) => self.on_fetch(key, run, effect),
+            Effect::Bound(of, rate) => self.bound(of).set(rate),
+            Effect::Hold(key, run, effect) => self.on_hold(key, run, effect),
             Effect::Store(job, puts) => {
                 self.state.backlog.push_back((job, puts));
                 self.flush_backlog();
@@ -360,6 +372,7 @@ impl Driver {
                 transfer,
                 done,
                 have,
+                pull,
                 ..
             } => {
                 let source = self.state.sources.get(&(key.room, key.offer)).cloned();
@@ -367,6 +380,10 @@ impl Driver {
                     let news = kith_core::input::ServeNews::Failed(Code::SourceGone);
                     self.state.local.push_back(Input::Serve(key, run, news));
                     return;
+                };
+                let way = match pull {
+                    true => Way::Pull(self.hashes(key, &source)),
+                    false => Way::Push,
                 };
                 let plan = Plan {
                     key,
@@ -376,13 +393,27 @@ impl Driver {
                     source,
                     done,
                     have,
+                    way,
                 };
-                let serving = Serving::start(plan, &self.lanes, &self.tasks, self.inputs.clone());
+                let offer = effect::Bound::Offer(key.room, key.offer);
+                let bounds = vec![self.bound(effect::Bound::Up), self.bound(offer)];
+                let inputs = self.inputs.clone();
+                let serving = Serving::start(plan, bounds, &self.lanes, &self.tasks, inputs);
                 self.state.serves.insert(key, (run, serving));
             }
             ServeEffect::Want { entry, ranges } => {
                 if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
                     serving.want(entry, ranges);
+                }
+            }
+            ServeEffect::Hold(held) => {
+                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
+                    serving.hold(held);
+                }
+            }
+            ServeEffect::Pace(most) => {
+                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
+                    serving.pace(most);
                 }
             }
             ServeEffect::Stop => {
@@ -416,10 +447,31 @@ impl Driver {
                     f.attach(link, transfer);
                 }
             }
+            FetchEffect::AddSource { link, transfer } => {
+                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
+                    f.add_source(link, transfer);
+                }
+            }
+            FetchEffect::DropSource { link, transfer } => {
+                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
+                    f.drop_source(link, transfer);
+                }
+            }
             FetchEffect::Expect { entry, hash } => {
                 if let Some((_, f)) = self.state.fetches.get(&key).filter(|f| f.0 == run) {
                     f.expect(entry, hash);
                 }
+            }
+            FetchEffect::Probe { dir, needed } => {
+                let inputs = self.inputs.clone();
+                self.tasks.spawn_blocking("look at a disk", move || {
+                    fetching::look(key, run, &dir, needed, &inputs);
+                });
+            }
+            FetchEffect::Discard { record, begun } => {
+                self.tasks.spawn_blocking("remove part files", move || {
+                    fetching::discard(&record, &begun);
+                });
             }
             FetchEffect::Stop { discard } => {
                 if self.state.fetches.get(&key).is_some_and(|f| f.0 == run)
@@ -429,6 +481,56 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The bound of this, made where there is none yet.
+    fn bound(&mut self, of: effect::Bound) -> Bound {
+        let bounds = &mut self.state.bounds;
+        bounds.entry(of).or_insert_with(|| Bound::new(None)).clone()
+    }
+
+    fn on_hold(&mut self, key: HoldKey, run: u32, effect: HoldEffect) {
+        match effect {
+            HoldEffect::Start {
+                link,
+                transfer,
+                record,
+            } => {
+                let (tasks, inputs) = (&self.tasks, self.inputs.clone());
+                if let Some(lane) = self.lanes.get(link) {
+                    let holding =
+                        Holding::start((key, run), (lane, transfer), record, tasks, inputs);
+                    self.state.holds.insert(key, (run, holding));
+                }
+            }
+            HoldEffect::Want {
+                entry,
+                ranges,
+                name,
+            } => {
+                if let Some((_, h)) = self.state.holds.get(&key).filter(|h| h.0 == run) {
+                    h.want(entry, ranges, name);
+                }
+            }
+            HoldEffect::Stop => {
+                if self.state.holds.get(&key).is_some_and(|h| h.0 == run) {
+                    self.state.holds.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The hashes of an offer: those that are at hand, or new ones.
+    fn hashes(&mut self, key: ServeKey, source: &Arc<[SourceEntry]>) -> Arc<OfferHashes> {
+        self.state.hashes.retain(|_, h| h.strong_count() > 0);
+        let at = (key.room, key.offer);
+        let known = self.state.hashes.get(&at).and_then(Weak::upgrade);
+        if let Some(hashes) = known.filter(|h| !h.has_failed()) {
+            return hashes;
+        }
+        let hashes = OfferHashes::start(source, &self.tasks);
+        self.state.hashes.insert(at, Arc::downgrade(&hashes));
+        hashes
     }
 
     fn flush_backlog(&mut self) {

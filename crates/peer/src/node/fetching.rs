@@ -8,30 +8,35 @@
 //! an earlier life of the process, is read back before the file gets its name.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kith_core::input::{FetchNews, Input};
+use kith_core::input::{FetchNews, Input, Refusal};
 use kith_core::record::{FetchKey, FetchRecord};
 use kith_protocol::LinkId;
-use kith_protocol::frame::{self, Chunk};
+use kith_protocol::frame::{self, Chunk, Hashes};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::faults::target_code;
-use super::lanes::{Lanes, Queued, Taker};
-use super::layout::Layout;
+use super::faults::{self, ending, refusal};
+use super::lanes::{Lanes, Queued, QueuedHashes, Taker};
+use super::layout::{self, Layout};
 use super::tasks::Tasks;
-use crate::disk::{DiskError, DiskFault, ModTime, PartFile, PartSync, chunk_digest};
+use crate::disk::{self, DiskError, DiskFault, ModTime, PartFile, PartSync, ROW, chunk_digest};
 
 /// Written bytes after which a checkpoint is taken …
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 /// … or after this long.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
-/// Received bytes are reported in steps of this.
+/// How long a worker that has caught up lets chunks gather before it looks again. To be woken for
+/// each costs more than to hash it, and together they hash in half the time. It is nothing beside
+/// the time until they are durable.
+const COLLECT: Duration = Duration::from_millis(1);
+/// Received bytes are reported in steps of this, and with every tick.
 const REPORT_BYTES: u64 = 1024 * 1024;
 /// Small files that get their names together: one sync serves them all. Each holds two handles.
 const FINISH_TOGETHER: usize = 64;
@@ -42,6 +47,8 @@ const MOST_OPEN: usize = 64;
 pub(crate) enum FetchMessage {
     /// Chunks from the lane.
     Chunks(Vec<Queued>),
+    /// What chunks must hash to.
+    Hashes(QueuedHashes),
     /// Some time has passed.
     Tick,
     /// The whole-file hash of an entry.
@@ -56,6 +63,8 @@ pub(crate) struct Fetching {
     taker: Taker,
     lanes: Lanes,
     attached: Option<(LinkId, u32)>,
+    /// Other holders' transfers.
+    sources: Vec<(LinkId, u32)>,
 }
 
 /// What is known of a fetch when it starts.
@@ -90,14 +99,27 @@ impl Fetching {
             messages,
             lanes: lanes.clone(),
             attached: None,
+            sources: Vec::new(),
         }
     }
 
-    /// Takes the frames of `transfer` on `link`, and no others.
+    /// Takes the frames of `transfer` on `link` from who offers, and no others of theirs.
     pub fn attach(&mut self, link: LinkId, transfer: u32) {
         self.detach();
         self.lanes.attach(link, transfer, &self.taker);
         self.attached = Some((link, transfer));
+    }
+
+    /// Takes the chunks of another holder too.
+    pub fn add_source(&mut self, link: LinkId, transfer: u32) {
+        self.lanes.attach_source(link, transfer, &self.taker);
+        self.sources.push((link, transfer));
+    }
+
+    /// Takes them no longer.
+    pub fn drop_source(&mut self, link: LinkId, transfer: u32) {
+        self.lanes.detach(link, transfer);
+        self.sources.retain(|s| *s != (link, transfer));
     }
 
     /// The hash the entry must have.
@@ -107,8 +129,15 @@ impl Fetching {
 
     /// Ends the fetch.
     pub fn stop(mut self, discard: bool) {
-        self.detach();
+        self.detach_all();
         let _ = self.messages.send(FetchMessage::Stop { discard });
+    }
+
+    fn detach_all(&mut self) {
+        self.detach();
+        for (link, transfer) in std::mem::take(&mut self.sources) {
+            self.lanes.detach(link, transfer);
+        }
     }
 
     fn detach(&mut self) {
@@ -120,7 +149,7 @@ impl Fetching {
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.detach();
+        self.detach_all();
     }
 }
 
@@ -166,15 +195,49 @@ fn sync(mut queue: mpsc::Receiver<Vec<(u32, PartSync, RangeSet)>>, turn: &Turn, 
         for (entry, part, ranges) in checkpoint {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             match part.sync() {
-                Ok(()) => report.say(FetchNews::Durable { entry, ranges }),
+                Ok(()) => {
+                    part.release(&ranges);
+                    report.say(FetchNews::Durable { entry, ranges });
+                }
                 Err(error) if part.is_over() => tracing::debug!(%error, "checkpoint too late"),
                 // The writer may never notice: a sender that waits for these chunks to be durable
                 // sends no others.
                 Err(error) => {
                     tracing::info!(%error, "the disk refused a checkpoint");
-                    report.say(FetchNews::Failed(target_code(&error)));
+                    // How many bytes lack is seen when the disk is looked at.
+                    let code = faults::target_code(&error);
+                    let missing = None;
+                    report.say(FetchNews::Refused(Refusal { code, missing }));
                 }
             }
+        }
+    }
+}
+
+/// Looks whether the disk takes so many bytes in this folder, and says so.
+pub(crate) fn look(key: FetchKey, run: u32, dir: &str, needed: u64, inputs: &mpsc::Sender<Input>) {
+    let dir = Path::new(dir);
+    let found = disk::probe(dir, needed).map_err(|error| {
+        tracing::debug!(%error, "the disk still refuses");
+        refusal(&error, dir, needed)
+    });
+    let _ = inputs.blocking_send(Input::Fetch(key, run, FetchNews::Probed(found)));
+}
+
+/// Removes the part files of a fetch that no worker has.
+pub(crate) fn discard(record: &FetchRecord, begun: &[u32]) {
+    if begun.is_empty() || !Path::new(&record.dir).is_dir() {
+        return;
+    }
+    let layout = match Layout::found(record) {
+        Ok(layout) => layout,
+        Err(error) => return tracing::info!(%error, "part files are not removed"),
+    };
+    for entry in begun {
+        let size = record.entries.get(*entry as usize).map(|e| e.size);
+        let part = size.map(|size| layout.part(*entry, size));
+        if let Some(Err(error)) = part.map(|p| p.and_then(|p| p.discard())) {
+            tracing::debug!(%error, "part file not removed");
         }
     }
 }
@@ -190,7 +253,13 @@ fn run(
         Ok(prepared) => prepared,
         Err(error) => {
             tracing::info!(%error, "the folder cannot be prepared");
-            return report.say(FetchNews::Failed(target_code(&error)));
+            let have = |entry| match start.done.contains_key(&entry) {
+                true => u64::MAX,
+                false => start.ranges.get(&entry).map_or(0, RangeSet::count),
+            };
+            let needed = layout::needed(&start.record.entries, have);
+            let dir = Path::new(&start.record.dir);
+            return report.say(ending(&error, dir, needed));
         }
     };
     let mut fetch = Fetch::new(start, layout, syncs, turn, report);
@@ -198,16 +267,28 @@ fn run(
     let roots = fetch.layout.roots();
     fetch.report.say(FetchNews::Prepared { roots, lost });
     fetch.finish_folders();
+    let mut busy = false;
+    let mut chunks = Vec::new();
     loop {
-        let message = match queue.try_recv() {
+        let next = queue.try_recv();
+        if !matches!(next, Ok(FetchMessage::Chunks(_)))
+            && let Err(error) = fetch.take_all(std::mem::take(&mut chunks))
+        {
+            return fetch.fail(&error);
+        }
+        let message = match next {
             Ok(message) => Some(message),
             Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) if busy => {
+                busy = false;
+                std::thread::sleep(COLLECT);
+                continue;
+            }
             Err(mpsc::error::TryRecvError::Empty) => {
                 // A quiet moment: small files need not wait for company.
                 if let Err(error) = fetch.finish_ready() {
                     return fetch.fail(&error);
                 }
-                fetch.report_received();
                 queue.blocking_recv()
             }
         };
@@ -220,11 +301,22 @@ fn run(
                 return;
             }
             Some(FetchMessage::Expect(entry, hash)) => fetch.expect(entry, hash),
-            Some(FetchMessage::Chunks(chunks)) => chunks
-                .into_iter()
-                .filter(|queued| !queued.is_stale())
-                .try_for_each(|queued| fetch.take(&queued.chunk)),
+            Some(FetchMessage::Chunks(more)) => {
+                busy = true;
+                chunks.extend(more);
+                // Fewer are taken with those that wait behind them.
+                if chunks.len() >= ROW {
+                    fetch.take_all(std::mem::take(&mut chunks))
+                } else {
+                    Ok(())
+                }
+            }
+            Some(FetchMessage::Hashes(queued)) => {
+                fetch.learn(&queued.hashes);
+                Ok(())
+            }
             Some(FetchMessage::Tick) => {
+                fetch.report_received();
                 if fetch.unsynced > 0 {
                     fetch.checkpoint();
                 }
@@ -245,6 +337,8 @@ struct Fetch {
     done: RangeSet,
     open: BTreeMap<u32, Open>,
     expected: BTreeMap<u32, Digest>,
+    /// What chunks must hash to, from the first on, where who offers has said so.
+    hashes: BTreeMap<u32, Vec<Digest>>,
     /// Complete and compared: wait for their names.
     ready: Vec<(u32, PartFile)>,
     files_left: usize,
@@ -266,8 +360,28 @@ struct Open {
     fresh: RangeSet,
     /// Of those: known to be durable from the start.
     durable: RangeSet,
+    /// Of those: received by this run, and compared with what who offers says of them.
+    checked: RangeSet,
     /// Of those from the beginning on.
     tree: Tree,
+}
+
+impl Open {
+    /// Adds what the tree lacks: hashes of chunks that were compared with them when they came, and
+    /// of all others what is on disk.
+    fn finish_tree(&mut self, hashes: &[Digest], chunks: u64) -> Result<(), DiskError> {
+        while self.tree.leaves() < chunks {
+            let at = self.tree.leaves();
+            let known = usize::try_from(at).ok().and_then(|i| hashes.get(i));
+            if let Some(known) = known.filter(|_| self.checked.contains(at)) {
+                self.tree.push(known);
+            } else {
+                let end = self.checked.next_held(at + 1).min(chunks);
+                self.part.hash_up_to(&mut self.tree, end)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Fetch {
@@ -289,6 +403,7 @@ impl Fetch {
             done,
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
+            hashes: BTreeMap::new(),
             ready: Vec::new(),
             files_left: 0,
             unsynced: 0,
@@ -334,43 +449,144 @@ impl Fetch {
         self.try_complete(entry)
     }
 
-    fn take(&mut self, chunk: &Chunk) -> Result<(), DiskError> {
+    /// What chunks of an entry must hash to. Their number is bounded by the manifest.
+    fn learn(&mut self, page: &Hashes) {
+        let entry = page.entry;
+        let Some(e) = self.record.entries.get(entry as usize) else {
+            return;
+        };
+        let chunks = frame::chunks(e.size);
+        let end = page.first.saturating_add(page.iter().len() as u64);
+        if end > chunks || self.done.contains(entry.into()) {
+            return;
+        }
+        let known = self.hashes.entry(entry).or_default();
+        let Some(first) = usize::try_from(page.first)
+            .ok()
+            .filter(|f| *f <= known.len())
+        else {
+            return;
+        };
+        let same = page.iter().zip(&known[first..]).all(|(a, b)| a == *b);
+        if !same {
+            // Something else than before: what was compared with that is read back in the end.
+            known.truncate(first);
+            if let Some(open) = self.open.get_mut(&entry) {
+                open.checked = RangeSet::new();
+            }
+        }
+        let new = known.len() - first;
+        known.extend(page.iter().skip(new));
+        let end = known.len() as u64;
+        self.report.say(FetchNews::Hashed { entry, end });
+    }
+
+    /// Takes chunks as they came, some at a time: they are written together, and make room then.
+    fn take_all(&mut self, chunks: Vec<Queued>) -> Result<(), DiskError> {
+        let mut chunks = chunks.into_iter().filter(|queued| !queued.is_stale());
+        loop {
+            let some: Vec<Queued> = chunks.by_ref().take(ROW).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            // Those that follow one another are written together.
+            let mut row: Vec<Queued> = Vec::with_capacity(some.len());
+            for queued in some {
+                let chunk = &queued.chunk;
+                let follows = |last: &Queued| {
+                    let next = last.chunk.index.checked_add(1);
+                    (last.chunk.entry, next) == (chunk.entry, Some(chunk.index))
+                };
+                if !row.last().is_some_and(follows) {
+                    self.write(std::mem::take(&mut row))?;
+                }
+                if self.check(chunk, queued.source)? {
+                    row.push(queued);
+                }
+            }
+            self.write(row)?;
+        }
+    }
+
+    /// Whether a chunk is as it is to be, and new: to be written; its entry is open then.
+    fn check(&mut self, chunk: &Chunk, source: Option<(LinkId, u32)>) -> Result<bool, DiskError> {
         let entry = chunk.entry;
         self.received += chunk.payload.len() as u64;
         let known = self.record.entries.get(entry as usize).filter(|e| !e.dir);
         let Some(e) = known else {
-            self.corrupt(chunk);
-            return Ok(());
+            self.refuse(chunk, source);
+            return Ok(false);
         };
         if frame::chunk_len(e.size, chunk.index) as usize != chunk.payload.len() {
-            self.corrupt(chunk);
-            return Ok(());
+            self.refuse(chunk, source);
+            return Ok(false);
         }
         if self.done.contains(entry.into()) {
             self.received_durable += chunk.payload.len() as u64;
-            return Ok(());
+            return Ok(false);
         }
         self.open_entry(entry)?;
-        let Some(open) = self.open.get_mut(&entry) else {
-            return Ok(());
+        let Some(open) = self.open.get(&entry) else {
+            return Ok(false);
         };
         if open.have.contains(chunk.index) {
             if open.durable.contains(chunk.index) {
                 self.received_durable += chunk.payload.len() as u64;
             }
+            return Ok(false);
+        }
+        let digest = chunk_digest(&chunk.payload);
+        let known = self.told(chunk);
+        let good = digest == chunk.digest
+            && match source {
+                Some(_) => known == Some(digest),
+                None => known.is_none_or(|known| known == digest),
+            };
+        if !good {
+            self.refuse(chunk, source);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// What who offers said that the chunk hashes to.
+    fn told(&self, chunk: &Chunk) -> Option<Digest> {
+        let hashes = self.hashes.get(&chunk.entry)?;
+        hashes.get(usize::try_from(chunk.index).ok()?).copied()
+    }
+
+    /// Writes checked chunks of one entry that follow one another.
+    fn write(&mut self, row: Vec<Queued>) -> Result<(), DiskError> {
+        let Some(first) = row.first().map(|queued| &queued.chunk) else {
             return Ok(());
-        }
-        if chunk_digest(&chunk.payload) != chunk.digest {
-            self.corrupt(chunk);
+        };
+        let (entry, first) = (first.entry, first.index);
+        let end = first + row.len() as u64;
+        let told: Vec<bool> = row
+            .iter()
+            .map(|queued| self.told(&queued.chunk).is_some())
+            .collect();
+        let Some(open) = self.open.get_mut(&entry) else {
             return Ok(());
+        };
+        let payloads: Vec<&[u8]> = row.iter().map(|q| &q.chunk.payload[..]).collect();
+        open.part.write_chunks(first, &payloads)?;
+        for Queued { chunk, .. } in &row {
+            if chunk.index == open.tree.leaves() {
+                open.tree.push(&chunk.digest);
+            }
         }
-        open.part.write_chunk(chunk.index, &chunk.payload)?;
-        if chunk.index == open.tree.leaves() {
-            open.tree.push(&chunk.digest);
+        for (Queued { chunk, .. }, told) in row.iter().zip(told) {
+            if told {
+                open.checked.insert(chunk.index, chunk.index + 1);
+            }
         }
-        open.have.insert(chunk.index, chunk.index + 1);
-        open.fresh.insert(chunk.index, chunk.index + 1);
-        self.unsynced += chunk.payload.len() as u64;
+        open.have.insert(first, end);
+        open.fresh.insert(first, end);
+        self.unsynced += payloads.iter().map(|p| p.len() as u64).sum::<u64>();
+        // Their places are free before anybody may hear that they are durable: the sender fills them
+        // again at once, and must not seem to send more than it may.
+        drop(row);
         if self.received >= REPORT_BYTES {
             self.report_received();
         }
@@ -399,6 +615,7 @@ impl Fetch {
             durable: have.clone(),
             have,
             fresh: RangeSet::new(),
+            checked: RangeSet::new(),
             tree: Tree::new(),
         };
         self.open.insert(entry, open);
@@ -431,7 +648,8 @@ impl Fetch {
         if open.have.count() < chunks {
             return Ok(());
         }
-        open.part.hash_up_to(&mut open.tree, chunks)?;
+        let hashes = self.hashes.get(&entry).map_or(&[][..], Vec::as_slice);
+        open.finish_tree(hashes, chunks)?;
         let intact = open.tree.root(open.size) == *expected;
         let Some(open) = self.open.remove(&entry) else {
             return Ok(());
@@ -505,6 +723,7 @@ impl Fetch {
 
     fn finished(&mut self, entries: Vec<(u32, String)>) {
         for (entry, _) in &entries {
+            self.hashes.remove(entry);
             self.done.insert(u64::from(*entry), u64::from(*entry) + 1);
         }
         if !entries.is_empty() {
@@ -526,11 +745,17 @@ impl Fetch {
         place.send(checkpoint);
     }
 
-    fn corrupt(&mut self, chunk: &Chunk) {
-        tracing::warn!(entry = chunk.entry, index = chunk.index, "chunk refused");
-        self.report.say(FetchNews::Corrupt {
-            entry: chunk.entry,
-            index: chunk.index,
+    fn refuse(&mut self, chunk: &Chunk, source: Option<(LinkId, u32)>) {
+        let (entry, index) = (chunk.entry, chunk.index);
+        tracing::warn!(entry, index, "chunk refused");
+        self.report.say(match source {
+            None => FetchNews::Corrupt { entry, index },
+            Some((link, transfer)) => FetchNews::Spurned {
+                link,
+                transfer,
+                entry,
+                index,
+            },
         });
     }
 
@@ -549,7 +774,15 @@ impl Fetch {
             tracing::info!("a part file was removed by somebody else");
         }
         tracing::info!(%error, "the disk refused");
-        self.report.say(FetchNews::Failed(target_code(error)));
+        let have = |entry: u32| match (self.open.get(&entry), self.before.get(&entry)) {
+            _ if self.done.contains(entry.into()) => u64::MAX,
+            (Some(open), _) => open.have.count(),
+            (None, Some(have)) => have.count(),
+            (None, None) => 0,
+        };
+        let needed = layout::needed(&self.record.entries, have);
+        let dir = Path::new(&self.record.dir);
+        self.report.say(ending(error, dir, needed));
     }
 
     fn discard(&mut self) {

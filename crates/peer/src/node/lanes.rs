@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_core::input::{Input, LinkNews};
-use kith_protocol::frame::{Chunk, Frame, FrameError};
+use kith_protocol::frame::{Chunk, Frame, FrameError, Hashes};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, PeerId, RoomId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -27,12 +27,20 @@ pub(crate) const WINDOW: usize = 192;
 /// that a slow disk never makes the lane, and with it the messages, wait.
 pub(crate) const QUEUE: usize = WINDOW;
 
+/// As many again from all other holders of what is fetched: no more is asked of them at a time.
+const OTHERS: usize = 192;
+
+/// Frames of hashes that wait for a fetch; each is 64 KiB at most.
+const HASHES: usize = 32;
+
 /// Frames that are taken from a lane at once.
 const TOGETHER: usize = 32;
 
 /// A chunk and its place in the fetch's queue.
 pub(crate) struct Queued {
     pub chunk: Chunk,
+    /// Link and number of the holder that it came from, unless it is who offers.
+    pub source: Option<(LinkId, u32)>,
     turn: u64,
     turns: Arc<AtomicU64>,
     _place: OwnedSemaphorePermit,
@@ -47,12 +55,22 @@ impl Queued {
     }
 }
 
+/// Hashes and their place in the fetch's queue.
+pub(crate) struct QueuedHashes {
+    pub hashes: Hashes,
+    _place: OwnedSemaphorePermit,
+}
+
 /// Who takes the chunks of one fetch, over whichever link.
 #[derive(Clone)]
 pub(crate) struct Taker {
     worker: mpsc::UnboundedSender<FetchMessage>,
-    /// Memory for chunks, shared by the links that one after the other carry the fetch.
+    /// Memory for chunks, shared by the links that one after the other carry the fetch …
     places: Arc<Semaphore>,
+    /// … and by all other holders' …
+    others: Arc<Semaphore>,
+    /// … and for hashes.
+    hashes: Arc<Semaphore>,
     /// Counts those links.
     turns: Arc<AtomicU64>,
 }
@@ -62,6 +80,8 @@ impl Taker {
         Taker {
             worker,
             places: Arc::new(Semaphore::new(QUEUE)),
+            others: Arc::new(Semaphore::new(OTHERS)),
+            hashes: Arc::new(Semaphore::new(HASHES)),
             turns: Arc::default(),
         }
     }
@@ -84,6 +104,8 @@ struct Inner {
 #[derive(Clone)]
 struct Route {
     taker: Taker,
+    /// Another holder's, not that of who offers.
+    source: bool,
     turn: u64,
     /// What may be on the way over this link: an honest sender never has more.
     window: Arc<Semaphore>,
@@ -120,9 +142,25 @@ impl Lanes {
 
     /// Chunks of `transfer` go to `taker`.
     pub fn attach(&self, link: LinkId, transfer: u32, taker: &Taker) {
+        let turn = taker.turns.fetch_add(1, Ordering::AcqRel) + 1;
+        self.add_route(link, transfer, taker.clone(), turn, false);
+    }
+
+    /// Chunks of `transfer`, which another holder sends, go to `taker` too.
+    pub fn attach_source(&self, link: LinkId, transfer: u32, taker: &Taker) {
+        let taker = Taker {
+            places: Arc::clone(&taker.others),
+            turns: Arc::default(),
+            ..taker.clone()
+        };
+        self.add_route(link, transfer, taker, 0, true);
+    }
+
+    fn add_route(&self, link: LinkId, transfer: u32, taker: Taker, turn: u64, source: bool) {
         let route = Route {
-            taker: taker.clone(),
-            turn: taker.turns.fetch_add(1, Ordering::AcqRel) + 1,
+            taker,
+            source,
+            turn,
             window: Arc::new(Semaphore::new(WINDOW)),
             gone: CancellationToken::new(),
         };
@@ -234,13 +272,32 @@ pub(crate) async fn read(
                         () = route.gone.cancelled() => None,
                     };
                     if let Some(place) = place {
+                        let source = route.source.then_some((link, chunk.transfer));
                         batch.chunks.push(Queued {
                             chunk,
+                            source,
                             turn: route.turn,
                             turns: Arc::clone(&route.taker.turns),
                             _place: place,
                             _window: window,
                         });
+                    }
+                }
+                Ok(Frame::Hashes(hashes)) => {
+                    let route = lanes.route(link, hashes.transfer).filter(|r| !r.source);
+                    let Some(route) = route else {
+                        continue;
+                    };
+                    let place = tokio::select! {
+                        place = Arc::clone(&route.taker.hashes).acquire_owned() => place.ok(),
+                        () = route.gone.cancelled() => None,
+                    };
+                    if let Some(place) = place {
+                        let hashes = QueuedHashes {
+                            hashes,
+                            _place: place,
+                        };
+                        let _ = route.taker.worker.send(FetchMessage::Hashes(hashes));
                     }
                 }
                 Ok(Frame::Ack(ack)) => {
@@ -289,7 +346,7 @@ impl Batch {
 }
 
 const _: () = assert!(
-    QUEUE * limits::CHUNK <= 32 * 1024 * 1024,
+    (QUEUE + OTHERS + HASHES) * limits::CHUNK <= 32 * 1024 * 1024,
     "memory a fetch may hold"
 );
 

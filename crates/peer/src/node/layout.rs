@@ -11,7 +11,7 @@ use kith_protocol::derive;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 
-use crate::disk::{DiskError, ModTime, PartFile, PartTag, SafePath, Target};
+use crate::disk::{DiskError, HeldFile, ModTime, PartFile, PartTag, SafePath, Target};
 
 /// Numbers tried for a folder's name before the disk is blamed.
 const MOST_NAMES: u32 = 10_000;
@@ -68,20 +68,41 @@ impl Layout {
             layout.made.insert(index);
         }
         let lost = layout.lost(&record.entries, ranges, done);
-        let kept = |entry: u32| done.contains_key(&entry) && !lost.contains(&entry);
-        let needed: u64 = record
-            .entries
-            .iter()
-            .zip(0u32..)
-            .filter(|(_, i)| !kept(*i))
-            .map(|(e, i)| {
-                let have = ranges.get(&i).filter(|_| !lost.contains(&i));
-                let have = have.map_or(0, |r| r.count() * crate::disk::CHUNK as u64);
-                e.size.saturating_sub(have)
-            })
-            .fold(0, u64::saturating_add);
+        let kept = |entry: u32| !lost.contains(&entry);
+        let needed = needed(&record.entries, |entry| {
+            if kept(entry) && done.contains_key(&entry) {
+                return u64::MAX;
+            }
+            let have = ranges.get(&entry).filter(|_| kept(entry));
+            have.map_or(0, |r| r.count())
+        });
         layout.target.check_space(needed)?;
         Ok((layout, lost))
+    }
+
+    /// The folder of a fetch that may have begun, as it is: nothing is made or checked.
+    pub fn found(record: &FetchRecord) -> Result<Layout, DiskError> {
+        let target = Target::open(Path::new(&record.dir))?;
+        let roots: BTreeMap<&str, &str> = record
+            .roots
+            .iter()
+            .map(|(a, b)| (a.as_str(), b.as_str()))
+            .collect();
+        let mut paths = Vec::with_capacity(record.entries.len());
+        for entry in &record.entries {
+            let path = SafePath::from_wire(&entry.path).map_err(|_| bad_name(&entry.path))?;
+            paths.push(match roots.get(first(&path)) {
+                Some(root) => moved(&path, root)?,
+                None => path,
+            });
+        }
+        Ok(Layout {
+            target,
+            paths,
+            roots: record.roots.clone(),
+            tag: record.tag.clone(),
+            made: HashSet::new(),
+        })
     }
 
     /// Top-level folders and the names they got.
@@ -158,6 +179,45 @@ impl Layout {
         }
         lost
     }
+}
+
+/// Bytes that are still to be written; `have` says how many chunks of an entry are there.
+pub(crate) fn needed(entries: &[Entry], have: impl Fn(u32) -> u64) -> u64 {
+    let left = |(e, i): (&Entry, u32)| {
+        let have = have(i).saturating_mul(crate::disk::CHUNK as u64);
+        e.size.saturating_sub(have)
+    };
+    let all = entries.iter().zip(0u32..);
+    all.map(left).fold(0, u64::saturating_add)
+}
+
+/// Opens an entry of a fetch for reading: its part file, or the complete file of this name.
+pub(crate) fn held(
+    record: &FetchRecord,
+    entry: u32,
+    name: Option<&str>,
+) -> Result<HeldFile, DiskError> {
+    let missing = || DiskError::PartGone {
+        path: record.dir.clone().into(),
+    };
+    let e = record.entries.get(entry as usize).ok_or_else(missing)?;
+    let dir = Path::new(&record.dir);
+    if !dir.is_dir() {
+        // Opening it would make it anew.
+        return Err(missing());
+    }
+    let target = Target::open(dir)?;
+    if let Some(name) = name {
+        let path = SafePath::from_wire(name).map_err(|_| bad_name(name))?;
+        return HeldFile::open(&target, &path, e.size);
+    }
+    let path = SafePath::from_wire(&e.path).map_err(|_| bad_name(&e.path))?;
+    let root = record.roots.iter().find(|(root, _)| root == first(&path));
+    let path = match root {
+        Some((_, root)) => moved(&path, root)?,
+        None => path,
+    };
+    HeldFile::open_part(&target, &path, part_tag(&record.tag, entry), e.size)
 }
 
 /// Makes a folder that was not there, under the name or the next free number.

@@ -13,6 +13,7 @@ use kith_core::effect::LinkEffect;
 use kith_core::input::{Candidate, IceState, Input, LinkNews};
 use kith_protocol::frame::{Ack, Frame};
 use kith_protocol::peer::{Beat, PeerMessage};
+use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::IceServer;
 use kith_protocol::{Code, LinkId, PeerId, RoomId};
 use tokio::sync::{mpsc, watch};
@@ -83,8 +84,16 @@ fn cost(effect: &LinkEffect) -> usize {
         if let PeerMessage::Chat { text, .. } = &**message {
             cost += text.len();
         }
-        if let PeerMessage::Have { ranges, .. } | PeerMessage::Want { ranges, .. } = &**message {
+        if let PeerMessage::Have { ranges, .. }
+        | PeerMessage::Want { ranges, .. }
+        | PeerMessage::Pull { ranges, .. }
+        | PeerMessage::Holds { whole: ranges, .. } = &**message
+        {
             cost += ranges.ranges().len() * 16;
+        }
+        if let PeerMessage::Holds { parts, .. } = &**message {
+            let part = |(_, r): &(u32, RangeSet)| r.ranges().len() * 16 + size_of::<RangeSet>();
+            cost += parts.iter().map(part).sum::<usize>();
         }
     }
     cost
@@ -178,7 +187,7 @@ impl Links {
         let ack_lane = lane.clone();
         self.tasks.spawn("acks", async move {
             while let Some(ack) = ack_queue.recv().await {
-                if ack_lane.send(ack).await.is_err() {
+                if ack_lane.send_at_once(ack).await.is_err() {
                     return;
                 }
             }

@@ -10,18 +10,21 @@
 //! | `drive` | the one that owns the engine |
 //! | `server` | a WebSocket to a room server |
 //! | `links`, `lanes` | a peer connection: effects, events, acks, the file lane |
-//! | `serving` | reading and sending files |
+//! | `serving`, `pacing` | reading and sending files, within bounds |
 //! | `fetching`, `layout` | receiving and writing files |
 //! | `tasks` | the only place that spawns |
 
 mod drive;
 mod faults;
 mod fetching;
+mod hashing;
+mod holding;
 mod home;
 mod lanes;
 mod layout;
 mod links;
 mod names;
+mod pacing;
 mod server;
 mod serving;
 mod subscription;
@@ -34,11 +37,11 @@ use std::time::{Duration, Instant};
 
 use kith_api::{
     Accept, ApiError, CreateRoom, Created, Cursor, Empty, Handler, History, HistoryPage, JoinRoom,
-    Joined, Me, MessageView, OfferFiles, OfferRef, Offered, Rename, RoomRef, SendText, Sent,
-    Snapshot, Withdraw,
+    Joined, Limit, Me, MessageView, OfferFiles, OfferRef, Offered, Rename, Reorder, RoomRef,
+    SendText, Sent, Snapshot, TransferRef, TransferSettings, Withdraw,
 };
 use kith_core::input::{Command, Input, NewOffer, Reply};
-use kith_core::record::{ChatRecord, FetchKey};
+use kith_core::record::{ChatRecord, FetchKey, OfferRecord};
 use kith_core::{Engine, offer};
 use kith_protocol::ids::Digest;
 use kith_protocol::invite::{Invite, ServerAddr};
@@ -77,7 +80,8 @@ pub struct NodeConfig {
     pub home: PathBuf,
     /// Display name; kept in the profile. Without one the profile's, or a friendly random one.
     pub name: Option<String>,
-    /// Whether to rejoin the rooms that were open.
+    /// Whether to rejoin the rooms that were open. Transfers then outlive the process, too: fetches
+    /// go on, and offers that were made stand again if their files are what they were.
     pub rejoin: bool,
     /// Offer loopback addresses as ICE candidates: for two peers on one machine.
     pub include_loopback: bool,
@@ -164,7 +168,10 @@ impl Node {
             id_pk,
             name: name.clone(),
             fp,
+            keep: config.rejoin,
+            transfers: saved.transfers.clone(),
         };
+        let offers = saved.offers.clone();
         let engine = Engine::new(engine_config, saved, seed);
         let tasks = Tasks::default();
         let lanes = Lanes::default();
@@ -176,6 +183,7 @@ impl Node {
             tasks: tasks.clone(),
             inputs: inputs.clone(),
         };
+        let looking = tasks.clone();
         let driver = Driver {
             engine,
             identity: Arc::new(identity),
@@ -215,6 +223,8 @@ impl Node {
                     tracing::warn!(room = %room.room, %error, "a remembered room cannot be joined");
                 }
             }
+            // Many files take a while to look at.
+            looking.spawn("look at offers", node.clone().restore(offers));
         }
         Ok(node)
     }
@@ -245,6 +255,33 @@ impl Node {
             .is_ok()
         {
             let _ = wait.await;
+        }
+    }
+
+    /// Looks at the files of offers that an earlier process made; what is unchanged stands again.
+    async fn restore(self, offers: Vec<OfferRecord>) {
+        for record in offers {
+            let paths: Vec<PathBuf> = record.paths.iter().map(PathBuf::from).collect();
+            let scan = tokio::task::spawn_blocking(move || disk::scan(&paths)).await;
+            let files = match scan {
+                Ok(Ok(scan)) => Ok(scan.entries),
+                Ok(Err(error)) => Err(faults::source_code(&error)),
+                // The node is ending.
+                Err(_) => return,
+            };
+            let (room, offer) = (record.room, record.offer);
+            let entries = files.as_ref().map(|f| f.iter().map(entry).collect());
+            let entries = entries.map_err(|code| *code);
+            if let Ok(files) = files {
+                let source = Request::Source(room, offer, files.into());
+                if self.shared.requests.send(source).await.is_err() {
+                    return;
+                }
+            }
+            let restore = Command::Restore(Box::new(record), entries);
+            if let Err(error) = self.command(restore).await {
+                tracing::info!(%offer, %error, "an offer of before does not stand again");
+            }
         }
     }
 
@@ -338,6 +375,7 @@ impl Handler for Node {
         let entries: Vec<Entry> = scan.entries.iter().map(entry).collect();
         let name = offer_name(&entries);
         let offer = offer::offer_id(&self.shared.id_pk, &request.room, &name, &entries);
+        let paths = absolute_all(&request.paths);
         let source = Request::Source(request.room, offer, scan.entries.into());
         self.shared
             .requests
@@ -350,6 +388,8 @@ impl Handler for Node {
             name,
             note: request.note,
             entries,
+            paths,
+            strategy: request.strategy,
         };
         match self.command(Command::Offer(new)).await? {
             Reply::Offered(offer) => {
@@ -389,6 +429,47 @@ impl Handler for Node {
         self.command(Command::Withdraw(request.room, request.offer))
             .await?;
         Ok(Empty {})
+    }
+
+    async fn pause(&self, request: TransferRef) -> Result<Empty, ApiError> {
+        let (key, peer) = transfer(&request);
+        self.command(Command::Pause(key, peer)).await?;
+        Ok(Empty {})
+    }
+
+    async fn resume(&self, request: TransferRef) -> Result<Empty, ApiError> {
+        let (key, peer) = transfer(&request);
+        self.command(Command::Resume(key, peer)).await?;
+        Ok(Empty {})
+    }
+
+    async fn reorder(&self, request: Reorder) -> Result<Empty, ApiError> {
+        let key = |room, from, offer| FetchKey { room, from, offer };
+        let before = request.before.map(|b| key(b.room, b.from, b.offer));
+        let key = key(request.room, request.from, request.offer);
+        self.command(Command::Reorder(key, before)).await?;
+        Ok(Empty {})
+    }
+
+    async fn limit(&self, request: Limit) -> Result<Empty, ApiError> {
+        let key = FetchKey {
+            room: request.room,
+            from: request.from,
+            offer: request.offer,
+        };
+        self.command(Command::Limit(key, request.bytes_per_s))
+            .await?;
+        Ok(Empty {})
+    }
+
+    async fn set_transfers(&self, request: TransferSettings) -> Result<TransferSettings, ApiError> {
+        let mut kept = request;
+        if !kept.accept.dir.is_empty() {
+            kept.accept.dir = absolute(Path::new(&kept.accept.dir))?;
+        }
+        self.command(Command::Transfers(Box::new(kept.clone())))
+            .await?;
+        Ok(kept)
     }
 
     async fn history(&self, request: HistoryPage) -> Result<History, ApiError> {
@@ -436,6 +517,21 @@ impl Handler for Node {
             before,
         })
     }
+}
+
+fn transfer(request: &TransferRef) -> (FetchKey, Option<PeerId>) {
+    let key = FetchKey {
+        room: request.room,
+        from: request.from,
+        offer: request.offer,
+    };
+    (key, request.peer)
+}
+
+/// For an offer that outlives the process; none where one is not Unicode, as it cannot be kept.
+fn absolute_all(paths: &[String]) -> Vec<String> {
+    let all: Result<Vec<String>, ApiError> = paths.iter().map(|p| absolute(Path::new(p))).collect();
+    all.unwrap_or_default()
 }
 
 /// Author, number, message.

@@ -11,16 +11,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use kith_core::input::{Input, ServeKey, ServeNews};
-use kith_protocol::frame::{self, HEADER};
+use kith_protocol::frame::{self, Frame, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId, limits};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use kith_protocol::{Code, LinkId};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::faults::source_code;
+use super::hashing::{Next, OfferHashes, Place};
 use super::lanes::Lanes;
+use super::pacing::{Bound, Gate};
 use super::tasks::Tasks;
-use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
+use crate::disk::{ChunkRead, DiskError, EntryKind, ROW, SourceEntry, SourceReader};
 use crate::rtc::Lane;
 
 /// Chunks reported and sent together.
@@ -39,6 +41,15 @@ pub(crate) struct Plan {
     pub done: RangeSet,
     /// Chunks the receiver has of others.
     pub have: BTreeMap<u32, RangeSet>,
+    pub way: Way,
+}
+
+/// What the receiver gets, and in which order.
+pub(crate) enum Way {
+    /// Everything it lacks, from the beginning on.
+    Push,
+    /// Hashes of everything, and chunks as they are wanted.
+    Pull(Arc<OfferHashes>),
 }
 
 /// The handle of a serve at work; dropping it stops the serve.
@@ -48,6 +59,8 @@ pub(crate) struct Serving {
     link: LinkId,
     transfer: u32,
     window: Arc<Semaphore>,
+    hold: watch::Sender<bool>,
+    pace: Bound,
 }
 
 /// Chunks asked for again.
@@ -64,6 +77,13 @@ struct WantQueue {
     closed: bool,
 }
 
+impl Wants {
+    fn is_closed(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed
+    }
+}
+
 /// Ranges that may wait; a receiver that asks for more at once asks again later.
 const MOST_WANTS: usize = 1024;
 
@@ -73,6 +93,7 @@ enum Item {
         ranges: RangeSet,
         frames: Vec<Bytes>,
     },
+    Hashes(Bytes),
     Read {
         entry: u32,
         hash: Digest,
@@ -82,7 +103,17 @@ enum Item {
 
 impl Serving {
     /// Starts the thread and the task.
-    pub fn start(plan: Plan, lanes: &Lanes, tasks: &Tasks, inputs: mpsc::Sender<Input>) -> Self {
+    /// What is sent obeys `bounds`, which it shares with others.
+    pub fn start(
+        plan: Plan,
+        mut bounds: Vec<Bound>,
+        lanes: &Lanes,
+        tasks: &Tasks,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self {
+        let pace = Bound::new(None);
+        bounds.push(pace.clone());
+        let (gate, hold) = Gate::new(bounds);
         let wants = Arc::new(Wants::default());
         let (items, queue) = mpsc::channel(BATCHES);
         // Made here, not by the task: a stop may come before the task's first step.
@@ -93,12 +124,18 @@ impl Serving {
             link: plan.link,
             transfer: plan.transfer,
             window: Arc::clone(&window),
+            hold,
+            pace,
         };
         let sender = Sender {
             key: plan.key,
             run: plan.run,
             lane: lanes.get(plan.link),
-            window,
+            window: match plan.way {
+                Way::Push => Some(window),
+                Way::Pull(_) => None,
+            },
+            gate,
             inputs,
         };
         tasks.spawn("serve", sender.run(queue));
@@ -113,6 +150,16 @@ impl Serving {
             reader.run();
         });
         serving
+    }
+
+    /// Sends nothing from now on, or goes on.
+    pub fn hold(&self, held: bool) {
+        self.hold.send_replace(held);
+    }
+
+    /// Sends so much at most, in bytes per second.
+    pub fn pace(&self, most: Option<u64>) {
+        self.pace.set(most);
     }
 
     /// Sends these (again) after what is under way.
@@ -147,13 +194,15 @@ struct Sender {
     key: ServeKey,
     run: u32,
     lane: Option<Lane>,
-    window: Arc<Semaphore>,
+    /// `None`: the core wants no more than has room.
+    window: Option<Arc<Semaphore>>,
+    gate: Gate,
     inputs: mpsc::Sender<Input>,
 }
 
 impl Sender {
-    async fn run(self, mut queue: mpsc::Receiver<Item>) {
-        let Some(lane) = &self.lane else {
+    async fn run(mut self, mut queue: mpsc::Receiver<Item>) {
+        let Some(lane) = self.lane.take() else {
             return;
         };
         while let Some(item) = queue.recv().await {
@@ -166,13 +215,23 @@ impl Sender {
                     // Said first: the acknowledgement must not overtake it.
                     self.news(ServeNews::Sent { entry, ranges }).await;
                     for frame in frames {
-                        let Ok(place) = self.window.acquire().await else {
+                        if let Some(window) = &self.window {
+                            let Ok(place) = window.acquire().await else {
+                                return;
+                            };
+                            place.forget();
+                        }
+                        if self.gate.pass(frame.len() as u64).await.is_err() {
                             return;
-                        };
-                        place.forget();
+                        }
                         if lane.send(frame).await.is_err() {
                             return;
                         }
+                    }
+                }
+                Item::Hashes(frame) => {
+                    if lane.send(frame).await.is_err() {
+                        return;
                     }
                 }
                 Item::Read { entry, hash } => {
@@ -207,6 +266,10 @@ struct Reader {
 impl Reader {
     fn run(&mut self) {
         let source = Arc::clone(&self.plan.source);
+        if let Way::Pull(hashes) = &self.plan.way {
+            let hashes = Arc::clone(hashes);
+            return self.serve_wanted(&source, &hashes);
+        }
         for (entry, file) in (0u32..).zip(source.iter()) {
             if file.kind == EntryKind::Dir || self.plan.done.contains(entry.into()) {
                 continue;
@@ -234,6 +297,61 @@ impl Reader {
         }
     }
 
+    /// Hashes as they are known, and between them what is wanted.
+    fn serve_wanted(&mut self, source: &[SourceEntry], hashes: &OfferHashes) {
+        let mut at = Place::default();
+        let mut left = true;
+        while !self.stopped() {
+            let more = hashes.more();
+            let want = self.wanted();
+            if let Some((entry, ranges)) = &want
+                && self.send_wanted(source, *entry, ranges).is_err()
+            {
+                return;
+            }
+            let next = if left {
+                hashes.next(&mut at, &self.plan.done)
+            } else {
+                Next::Wait
+            };
+            let sent = match next {
+                Next::Page(entry, first, hashes) => {
+                    let page = Frame::Hashes(frame::Hashes {
+                        transfer: self.plan.transfer,
+                        entry,
+                        first,
+                        hashes,
+                    });
+                    self.items.blocking_send(Item::Hashes(page.to_bytes()))
+                }
+                Next::Root(entry, hash) => self.items.blocking_send(Item::Read { entry, hash }),
+                Next::Failed(code) => {
+                    let _ = self.items.blocking_send(Item::Failed(code));
+                    return;
+                }
+                Next::End => {
+                    left = false;
+                    Ok(())
+                }
+                Next::Wait => {
+                    if want.is_none() {
+                        self.handle.block_on(async {
+                            tokio::select! {
+                                () = more => {}
+                                () = self.wants.more.notified() => {}
+                                () = self.items.closed() => {}
+                            }
+                        });
+                    }
+                    Ok(())
+                }
+            };
+            if sent.is_err() || self.wants.is_closed() {
+                return;
+            }
+        }
+    }
+
     fn send_entry(
         &mut self,
         entry: u32,
@@ -245,23 +363,27 @@ impl Reader {
             Err(error) => return Ok(Err(error)),
         };
         let mut batch = Batch::new(entry);
-        let mut scratch = Vec::new();
-        for index in 0..reader.chunks() {
-            if have.contains(index) {
-                scratch.resize(limits::CHUNK, 0);
-                match reader.read_chunk(index, &mut scratch) {
-                    Ok(_) => {}
-                    Err(error) => return Ok(Err(error)),
-                }
-                if self.stopped() {
-                    return Err(Stopped);
-                }
-                continue;
-            }
-            let read = |buf: &mut [u8]| reader.read_chunk(index, buf);
-            match self.frame(entry, file.size, index, read) {
-                Ok(frame) => batch.push(index, frame),
+        while reader.next_chunk() < reader.chunks() {
+            let first = reader.next_chunk();
+            let some = first..reader.chunks().min(first + ROW as u64);
+            // Behind the place of their headers, so that they are never copied.
+            let mut frames: Vec<BytesMut> = some
+                .clone()
+                .map(|index| BytesMut::zeroed(HEADER + frame::chunk_len(file.size, index) as usize))
+                .collect();
+            let mut payloads: Vec<&mut [u8]> =
+                frames.iter_mut().map(|f| &mut f[HEADER..]).collect();
+            let read = match reader.read_chunks(first, &mut payloads) {
+                Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
+            };
+            if self.stopped() {
+                return Err(Stopped);
+            }
+            // What the receiver has is read for the file's hash alone.
+            let frames = some.zip(frames).zip(read);
+            for ((index, frame), read) in frames.filter(|((i, _), _)| !have.contains(*i)) {
+                batch.push(index, self.framed(entry, index, frame, &read));
             }
             if batch.frames.len() >= BATCH {
                 self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
@@ -296,9 +418,10 @@ impl Reader {
         };
         let mut batch = Batch::new(entry);
         for index in ranges.ranges().iter().flat_map(|&(a, b)| a..b) {
-            let read = |buf: &mut [u8]| reader.read_again(index, buf);
-            match self.frame(entry, file.size, index, read) {
-                Ok(frame) => batch.push(index, frame),
+            let len = frame::chunk_len(file.size, index) as usize;
+            let mut frame = BytesMut::zeroed(HEADER + len);
+            match reader.read_again(index, &mut frame[HEADER..]) {
+                Ok(read) => batch.push(index, self.framed(entry, index, frame, &read)),
                 Err(error) => {
                     self.fail(file, &error);
                     return Err(Stopped);
@@ -311,28 +434,13 @@ impl Reader {
         self.send(batch)
     }
 
-    /// Reads a chunk behind the place of its header, so that it is never copied.
-    fn frame(
-        &self,
-        entry: u32,
-        size: u64,
-        index: u64,
-        read: impl FnOnce(&mut [u8]) -> Result<ChunkRead, DiskError>,
-    ) -> Result<Bytes, DiskError> {
-        let len = frame::chunk_len(size, index);
-        let mut payload = BytesMut::zeroed(HEADER + len as usize);
-        let digest = read(&mut payload[HEADER..])?.digest;
+    /// A chunk that was read behind the place of its header, with its header.
+    fn framed(&self, entry: u32, index: u64, mut chunk: BytesMut, read: &ChunkRead) -> Bytes {
         let mut header = BytesMut::with_capacity(HEADER);
-        frame::put_chunk_header(
-            &mut header,
-            self.plan.transfer,
-            entry,
-            index,
-            len,
-            &digest.0,
-        );
-        payload[..HEADER].copy_from_slice(&header);
-        Ok(payload.freeze())
+        let (transfer, len) = (self.plan.transfer, read.len as u32);
+        frame::put_chunk_header(&mut header, transfer, entry, index, len, &read.digest.0);
+        chunk[..HEADER].copy_from_slice(&header);
+        chunk.freeze()
     }
 
     fn send(&self, batch: Batch) -> Result<(), Stopped> {

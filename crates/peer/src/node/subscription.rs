@@ -119,6 +119,7 @@ enum What {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Entity {
     Me,
+    Transfers,
     Room(RoomId),
     Person(RoomId, PeerId),
     Offer(RoomId, PeerId, OfferId),
@@ -249,7 +250,7 @@ impl Inner {
 impl Entity {
     fn room(&self) -> Option<RoomId> {
         match self {
-            Entity::Me => None,
+            Entity::Me | Entity::Transfers => None,
             Entity::Room(room) | Entity::Person(room, _) | Entity::Offer(room, ..) => Some(*room),
         }
     }
@@ -258,6 +259,7 @@ impl Entity {
 fn entity(change: &Change) -> Option<Entity> {
     match change {
         Change::Me(_) => Some(Entity::Me),
+        Change::Transfers(_) => Some(Entity::Transfers),
         Change::Room(r) => Some(Entity::Room(r.room)),
         Change::Person(p) => Some(Entity::Person(p.room, p.peer)),
         Change::Offer(o) => Some(Entity::Offer(o.room, o.from, o.offer)),

@@ -76,6 +76,14 @@ impl Channel {
             .map_err(|error| self.closed(&error))
     }
 
+    /// [`RtcError::Closed`] when the connection is gone. Waits while the channel holds its bound.
+    pub(super) async fn check_open(&self) -> Result<(), RtcError> {
+        self.inner
+            .writable()
+            .await
+            .map_err(|error| self.closed(&error))
+    }
+
     fn closed(&self, error: &webrtc::error::Error) -> RtcError {
         tracing::debug!(label = %self.label, %error, "not sent");
         RtcError::Closed

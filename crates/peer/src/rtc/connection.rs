@@ -104,7 +104,12 @@ impl Connection {
             peer,
             messages,
             presence,
-            lane: Lane::new(files, incoming),
+            lane: Lane::new(
+                files,
+                incoming,
+                runtime.nudge(),
+                context.tuning().send_queue,
+            ),
             candidates: Mutex::default(),
             events,
             tasks: SyncMutex::new(tasks),

@@ -21,6 +21,7 @@ mod connection;
 mod context;
 mod error;
 mod event;
+mod flow;
 mod gate;
 mod lane;
 mod nudge;

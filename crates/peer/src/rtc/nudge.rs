@@ -37,6 +37,8 @@ pub(super) struct Nudge {
     gate: Mutex<Gate>,
     /// Has the readers look again.
     look: Notify,
+    /// Has senders look again: the driver has dealt with all that came.
+    dealt: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,11 @@ impl Nudge {
         // In this order: a call for a later round is then not missed.
         let look = self.look.notified();
         (self.gate().round(), look)
+    }
+
+    /// The call to see what has been acknowledged since.
+    pub(super) fn dealt(&self) -> Notified<'_> {
+        self.dealt.notified()
     }
 
     /// A reader took a message of this many bytes.
@@ -170,10 +177,14 @@ impl AsyncUdpSocket for BelledSocket {
             return Poll::Ready(Ok(1));
         }
         if closed {
+            self.nudge.dealt.notify_waiters();
             self.refuse(cx);
             return Poll::Pending;
         }
         let received = self.inner.poll_recv(cx, bufs, meta);
+        if received.is_pending() {
+            self.nudge.dealt.notify_waiters();
+        }
         if let Poll::Ready(Ok(count)) = &received {
             let yielded = meta.iter().take(*count);
             let (bytes, datagrams) = yielded.fold((0, 0), |(bytes, datagrams), m| {

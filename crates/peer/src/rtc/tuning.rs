@@ -26,7 +26,8 @@ const _: () = assert!(
         && MAX_MESSAGE_BYTES >= kith_protocol::limits::MAX_PEER_MESSAGE
 );
 
-/// Bytes that may wait unacknowledged in one channel before `send` waits. As much as the window,
+/// Bytes that may wait unacknowledged in one channel before `send` waits; of `files`, fewer where the
+/// path holds fewer (`flow.rs`). As much as the window,
 /// so that the window and not this bounds a long path. Over loopback the rate is the same from
 /// 0.5 to 8 MiB. What waits costs several times its size: the peak resident memory of a process
 /// that pushes 1 GiB is 18 MiB at 2 MiB and 27 at 4 with the system's allocator; with mimalloc it

@@ -1,7 +1,7 @@
 //! The values: a version byte, then JSON for records (it keeps its readers when fields are
 //! added), or fixed-width numbers where records are many and small.
 
-use kith_core::record::{FetchKey, FetchRecord};
+use kith_core::record::{FetchKey, FetchRecord, Hold};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 use serde::de::DeserializeOwned;
@@ -87,6 +87,8 @@ pub(super) struct FetchHead {
     pub(super) tag: String,
     name: String,
     roots: Vec<(String, String)>,
+    #[serde(default)]
+    hold: Hold,
 }
 
 impl FetchHead {
@@ -97,6 +99,7 @@ impl FetchHead {
             tag: record.tag.clone(),
             name: record.name.clone(),
             roots: record.roots.clone(),
+            hold: record.hold,
         }
     }
 
@@ -108,6 +111,7 @@ impl FetchHead {
             name: self.name,
             entries,
             roots: self.roots,
+            hold: self.hold,
         }
     }
 }

@@ -14,6 +14,8 @@
 //! | `f` | fetch | fetch without its manifest |
 //! | `g` | fetch, entry | verified ranges |
 //! | `d` | fetch, entry | nothing: the entry is complete |
+//! | `o` | room, offer | an offer of ours |
+//! | `s` | | what holds for all transfers |
 //!
 //! The tree `manifests` has the fetch key alone.
 
@@ -27,6 +29,9 @@ pub(super) const IDENTITY: &[u8] = b"i";
 /// The display name.
 pub(super) const NAME: &[u8] = b"n";
 
+/// What holds for all transfers.
+pub(super) const TRANSFERS: &[u8] = b"s";
+
 /// Prefixes of records.
 pub(super) const ROOM: u8 = b'r';
 pub(super) const PEER: u8 = b'p';
@@ -36,9 +41,10 @@ pub(super) const ACKED: u8 = b'a';
 pub(super) const FETCH: u8 = b'f';
 pub(super) const RANGES: u8 = b'g';
 pub(super) const DONE: u8 = b'd';
+pub(super) const OFFER: u8 = b'o';
 
 /// Prefixes whose first field is the room: what goes with it.
-pub(super) const OF_ROOM: [u8; 7] = [ROOM, CHAT, TIMELINE, ACKED, FETCH, RANGES, DONE];
+pub(super) const OF_ROOM: [u8; 8] = [ROOM, CHAT, TIMELINE, ACKED, FETCH, RANGES, DONE, OFFER];
 
 pub(super) fn room(prefix: u8, room: &RoomId) -> Vec<u8> {
     join(prefix, &[&room.0])
@@ -59,6 +65,10 @@ pub(super) fn chat(room: &RoomId, author: &PeerId, seq: u64) -> Vec<u8> {
 pub(super) fn timeline(room: &RoomId, stored: u64, author: &PeerId, seq: u64) -> Vec<u8> {
     let (stored, seq) = (stored.to_be_bytes(), seq.to_be_bytes());
     join(TIMELINE, &[&room.0, &stored, &author.0, &seq])
+}
+
+pub(super) fn offer(room: &RoomId, offer: &OfferId) -> Vec<u8> {
+    join(OFFER, &[&room.0, &offer.0])
 }
 
 pub(super) fn fetch(prefix: u8, key: &FetchKey) -> Vec<u8> {

@@ -63,6 +63,9 @@ impl<'a> Plan<'a> {
                 self.remove(keys::fetch(keys::FETCH, key));
                 self.manifests.insert(keys::manifest(key), None);
             }
+            Put::Offer(o) => self.set(keys::offer(&o.room, &o.offer), codec::value(o)),
+            Put::DropOffer(room, offer) => self.remove(keys::offer(room, offer)),
+            Put::Transfers(t) => self.set(keys::TRANSFERS.to_vec(), codec::value(t)),
         }
         Ok(())
     }

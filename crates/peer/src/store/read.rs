@@ -30,6 +30,13 @@ pub(super) fn load(t: &Tables) -> Result<Saved> {
     })?;
     saved.heads = heads(&t.records)?;
     saved.fetches = fetches(t)?;
+    t.records.each(&[keys::OFFER], |_, v| {
+        saved.offers.push(codec::record(v, "offer")?);
+        Ok(())
+    })?;
+    if let Some(value) = t.records.get(keys::TRANSFERS)? {
+        saved.transfers = codec::record(&value, "transfers")?;
+    }
     Ok(saved)
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use kith_peer::disk::{CHUNK, DiskFault, ModTime, PartFile, PartTag, Target, chunk_digest};
+use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 
 use super::{MTIME, bytes, file_hash, list, part, receive, safe, write_all};
@@ -54,6 +55,40 @@ fn chunks_may_come_in_any_order_but_only_where_they_belong() {
     let mut buf = vec![0; CHUNK];
     assert_eq!(part.read_chunk(2, &mut buf).unwrap(), 10);
     assert_eq!(buf[..10], data[2 * CHUNK..]);
+    part.finish(0o644, MTIME).unwrap();
+    assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
+}
+
+#[test]
+fn chunks_in_a_row_are_written_together_and_read_back_once_let_go_of() {
+    let (_temp, target) = target();
+    let data = bytes(5 * CHUNK + 10);
+    let part = part(&target, "f", 1, data.len() as u64).unwrap();
+    let chunks: Vec<&[u8]> = data.chunks(CHUNK).collect();
+    for (first, row) in [
+        (3, &chunks[2..6]),
+        (4, &chunks[..2]),
+        (u64::MAX, &chunks[..2]),
+    ] {
+        let wrong = part.write_chunks(first, row).unwrap_err();
+        assert_eq!(wrong.kind(), DiskFault::Invalid, "{first}");
+    }
+    assert!(
+        part.read_chunk(0, &mut vec![0; CHUNK]).is_err(),
+        "nothing is written"
+    );
+    part.write_chunks(2, &chunks[2..]).unwrap();
+    part.write_chunks(0, &chunks[..2]).unwrap();
+    part.sync().unwrap();
+    let all = RangeSet::from_sorted(vec![(0, 3), (4, 6)]).unwrap();
+    part.syncer().release(&all);
+    part.syncer()
+        .release(&RangeSet::from_sorted(vec![(u64::MAX - 1, u64::MAX)]).unwrap());
+    let mut buf = vec![0; CHUNK];
+    for (index, chunk) in (0..).zip(&chunks) {
+        assert_eq!(part.read_chunk(index, &mut buf).unwrap(), chunk.len());
+        assert_eq!(&buf[..chunk.len()], *chunk);
+    }
     part.finish(0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
 }

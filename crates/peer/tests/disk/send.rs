@@ -166,9 +166,14 @@ fn chunks_are_read_in_order_and_any_of_them_again() {
     assert_eq!(again.digest, chunk_digest(&data[CHUNK..2 * CHUNK]));
     assert!(reader.read_again(6, &mut buf).is_err());
     assert!(reader.read_chunk(4, &mut buf[..100]).is_err());
-    for index in 4..6 {
-        reader.read_chunk(index, &mut buf).unwrap();
-    }
+    let mut last = vec![0; CHUNK];
+    let mut beyond = vec![0; CHUNK];
+    let too_many = reader.read_chunks(4, &mut [&mut buf, &mut last, &mut beyond]);
+    assert!(too_many.is_err());
+    let read = reader.read_chunks(4, &mut [&mut buf, &mut last]).unwrap();
+    assert_eq!((read.len(), read[1].len), (2, 3));
+    assert_eq!(read[0].digest, chunk_digest(&buf));
+    assert_eq!(last[..3], data[5 * CHUNK..]);
     assert_eq!(reader.finish().unwrap(), file_hash(&data));
 }
 

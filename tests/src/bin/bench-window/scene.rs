@@ -124,6 +124,7 @@ impl Scene {
             to: Vec::new(),
             paths: vec![path.to_str().unwrap().to_owned()],
             note: None,
+            strategy: None,
         };
         peer.node.offer(offer).await.unwrap();
     }

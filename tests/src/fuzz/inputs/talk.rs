@@ -45,6 +45,7 @@ pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
         33 => LinkNews::Route(Route::Lan),
         34 => LinkNews::Broken(b.code()),
         35 => return long_offer(w, b, (room, peer, link)),
+        n @ 36..=42 => LinkNews::Message(Box::new(message(w, b, n - 12))),
         n => LinkNews::Message(Box::new(message(w, b, n % 24))),
     };
     w.give(Input::Link {
@@ -96,7 +97,7 @@ fn long_offer(w: &mut World, b: &mut Bytes<'_>, (room, peer, link): (RoomId, Pee
 }
 
 fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
-    let offer_id = some_offer(w, b).1;
+    let (from, offer_id) = some_offer(w, b);
     let entry = b.byte() % 8;
     let entry = if entry == 7 { u32::MAX } else { entry.into() };
     let message = match n {
@@ -168,6 +169,34 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         },
         21 => PeerMessage::ChatAck { upto: b.number() },
         22 => return PeerMessage::Unknown,
+        24 => PeerMessage::Swarm {
+            offer_id,
+            to: (0..b.byte() % 3).map(|n| id_pk(n).peer_id()).collect(),
+        },
+        25 => PeerMessage::Holds {
+            from,
+            offer_id,
+            hello: b.byte() > 128,
+            whole: b.ranges(),
+            parts: vec![(entry, b.ranges())],
+        },
+        26 => PeerMessage::Pull {
+            from,
+            offer_id,
+            transfer: b.byte().into(),
+            entry,
+            ranges: b.ranges(),
+        },
+        27 => PeerMessage::LetGo { from, offer_id },
+        28 => PeerMessage::Pause {
+            offer_id,
+            why: (b.byte() > 80).then(|| b.code()),
+        },
+        29 => PeerMessage::Resume { offer_id },
+        30 => PeerMessage::Pace {
+            offer_id,
+            bytes_per_s: (b.byte() > 80).then(|| b.number()),
+        },
         _ => confirm(w, LinkId([0; 8])),
     };
     // Only what the decoder lets through reaches the engine.

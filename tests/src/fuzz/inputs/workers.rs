@@ -1,9 +1,9 @@
 //! What disk and store answer.
 
-use kith_core::input::{FetchNews, Input, ServeNews};
+use kith_core::input::{FetchNews, HoldNews, Input, Refusal, ServeNews};
 use kith_core::record::ChatRecord;
-use kith_protocol::MsgId;
 use kith_protocol::ids::Digest;
+use kith_protocol::{LinkId, MsgId};
 
 use super::super::engine::World;
 use super::Bytes;
@@ -44,12 +44,27 @@ pub(super) fn serve(w: &mut World, b: &mut Bytes<'_>) {
     w.give(Input::Serve(key, run, news));
 }
 
+pub(super) fn hold(w: &mut World, b: &mut Bytes<'_>) {
+    let Some((key, run)) = b.pick(&w.holds) else {
+        return;
+    };
+    let news = match b.byte() % 4 {
+        0 => HoldNews::Failed,
+        _ => HoldNews::Sent(b.number() >> 20),
+    };
+    w.give(Input::Hold(key, run, news));
+}
+
 pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
     let Some((key, run)) = b.pick(&w.fetches) else {
         return;
     };
     let entry = u32::from(b.byte() % 5);
-    let news = match b.byte() % 8 {
+    let refusal = |b: &mut Bytes<'_>| Refusal {
+        code: b.code(),
+        missing: (b.byte() > 128).then(|| b.number()),
+    };
+    let news = match b.byte() % 12 {
         0 => FetchNews::Prepared {
             roots: Vec::new(),
             lost: (0..b.byte() % 3).map(u32::from).collect(),
@@ -68,6 +83,19 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
         },
         5 => FetchNews::Finished(vec![(entry, b.text())]),
         6 => FetchNews::Mismatch { entry },
+        7 => FetchNews::Hashed {
+            entry,
+            end: b.number(),
+        },
+        8 => FetchNews::Spurned {
+            link: LinkId([0; 8]),
+            transfer: b.byte().into(),
+            entry,
+            index: b.number(),
+        },
+        9 => FetchNews::Refused(refusal(b)),
+        10 if b.byte() > 128 => FetchNews::Probed(Err(refusal(b))),
+        10 => FetchNews::Probed(Ok(())),
         _ => FetchNews::Failed(b.code()),
     };
     w.give(Input::Fetch(key, run, news));

@@ -91,6 +91,7 @@ impl Siege {
                 to: vec![self.id],
                 paths: vec![path.to_str().unwrap().into()],
                 note: None,
+                strategy: None,
             };
             let offer = self.bob.node.offer(offer).await.unwrap().offer;
             let done = |o: &kith_api::OfferView| {

@@ -11,14 +11,17 @@ import type {
   RoomView,
   Settings,
   Snapshot,
+  TransferSettings,
 } from '../api/generated/api';
 import { type CommandName, type Host, Refusal } from '../api/host';
 import type { Commands, Drag } from '../api/generated/api';
 import { Client } from './client';
 import * as inert from './inert';
 import { type Move, Moves } from './moves';
+import { News } from './news';
 import { Rates } from './rate';
 import { Timeline, offerKey } from './timeline';
+import { placed, receiverKey, ref, speeds, toPause, toResume } from './transfers';
 import * as words from './words';
 
 /** Messages in a page of history. */
@@ -40,7 +43,12 @@ export type Dialog =
   | { kind: 'invite'; room: RoomId }
   | { kind: 'room'; room: RoomId }
   | { kind: 'settings' }
+  | { kind: 'transfers' }
+  | { kind: 'limit'; offer: OfferRef }
   | { kind: 'shortcuts' };
+
+/** What is beside the rooms: one of them, or the transfers of all. */
+export type Page = 'room' | 'transfers';
 
 /** How the window stands with the engine. */
 export type Phase = { is: 'starting' } | { is: 'failed'; why: string } | { is: 'ready' };
@@ -54,6 +62,7 @@ export class App {
   snapshot = $state.raw<Snapshot | null>(null);
   settings = $state.raw<Settings | null>(null);
   current = $state.raw<RoomId | null>(null);
+  page = $state.raw<Page>('room');
   dialog = $state.raw<Dialog | null>(null);
   notices = $state.raw<readonly Notice[]>([]);
   /** For screen readers: what was said last. */
@@ -68,6 +77,7 @@ export class App {
 
   readonly rates = new Rates();
   readonly moves = new Moves();
+  readonly #news = new News();
   readonly #timelines = new Map<RoomId, Timeline>();
   readonly #paging = new Set<RoomId>();
   readonly #host: Host;
@@ -84,6 +94,7 @@ export class App {
         this.#see(snapshot);
         for (const change of changes?.changes ?? []) {
           if (change.type === 'person') this.#person(change);
+          else if (change.type === 'offer') this.#offer(change);
           else if (change.type === 'room-gone') this.#forget(change.room);
         }
       },
@@ -120,6 +131,32 @@ export class App {
     return this.snapshot?.offers.filter((o) => o.room === room) ?? [];
   }
 
+  /** Offers in all rooms. */
+  get offers(): readonly OfferView[] {
+    return this.snapshot?.offers ?? [];
+  }
+
+  /** The offer of this name, while there is one. */
+  offerOf({ room, from, offer }: OfferRef): OfferView | undefined {
+    return this.offers.find((o) => o.room === room && o.from === from && o.offer === offer);
+  }
+
+  /** Bytes a second of all transfers, each way. */
+  speeds(): { down: number; up: number } {
+    return speeds(this.offers, this.rates);
+  }
+
+  /** Everybody in any room once, and whose files are taken without asking. */
+  everybody(): { peer: PeerId; name: string }[] {
+    const names = new Map<PeerId, string>();
+    for (const p of this.snapshot?.people ?? []) names.set(p.peer, inert.name(p.name));
+    for (const peer of this.snapshot?.transfers.accept.from ?? []) {
+      if (!names.has(peer)) names.set(peer, `Somebody who is in no room now (${peer.slice(0, 6)})`);
+    }
+    const all = [...names].map(([peer, name]) => ({ peer, name }));
+    return all.sort((a, b) => NAMES.compare(a.name, b.name));
+  }
+
   titleOf(room: RoomView): string {
     return words.roomTitle(room, this.peopleOf(room.room), this.settings);
   }
@@ -146,6 +183,7 @@ export class App {
   /** Looks at a room. */
   look(room: RoomId | null): void {
     this.current = room;
+    this.page = 'room';
     if (!room) return;
     this.unread = without(this.unread, room);
     if (!this.timelineOf(room).loaded) void this.#load(room);
@@ -247,6 +285,51 @@ export class App {
     await this.#ask('withdraw', { room: offer.room, offer: offer.offer });
   }
 
+  /** Holds a transfer back; of one of our own, for one receiver or for all. */
+  async pause(offer: OfferView, peer: PeerId | null = null): Promise<void> {
+    await this.#ask('pause', { ...ref(offer), peer });
+  }
+
+  /** Lets it go on, as far as it is held back here. */
+  async resume(offer: OfferView, peer: PeerId | null = null): Promise<void> {
+    await this.#ask('resume', { ...ref(offer), peer });
+  }
+
+  async pauseAll(): Promise<void> {
+    for (const offer of toPause(this.offers)) await this.pause(offer);
+  }
+
+  async resumeAll(): Promise<void> {
+    for (const offer of toResume(this.offers)) await this.resume(offer);
+  }
+
+  /** Moves one of the queue to another place, counted from 0. */
+  async place(queue: readonly OfferView[], moved: OfferView, to: number): Promise<void> {
+    const before = placed(queue, moved, to);
+    if (before === undefined) return;
+    if (!(await this.#ask('reorder', { ...ref(moved), before }))) return;
+    const place = Math.max(0, Math.min(to, queue.length - 1)) + 1;
+    this.#announce(`${inert.name(moved.name)}: place ${place} of ${queue.length}`);
+  }
+
+  /** Sets the most bytes a second that a transfer may use; whether it is kept. */
+  async limit(offer: OfferView, most: number | null): Promise<boolean> {
+    return (await this.#ask('limit', { ...ref(offer), bytes_per_s: most })) !== null;
+  }
+
+  /** Keeps some of what holds for all transfers. */
+  async keepTransfers(some: Partial<TransferSettings>): Promise<void> {
+    const now = this.snapshot?.transfers;
+    if (now) await this.#ask('set_transfers', { ...now, ...some });
+  }
+
+  /** Lets the user choose where files go that are taken without asking. */
+  async pickAcceptFolder(): Promise<void> {
+    const picked = await this.#ask('pick_folder', {});
+    const [dir, now] = [picked?.paths[0], this.snapshot?.transfers];
+    if (dir !== undefined && now) await this.keepTransfers({ accept: { ...now.accept, dir } });
+  }
+
   async open(offer: OfferView): Promise<void> {
     await this.#ask('open', ref(offer));
   }
@@ -298,6 +381,7 @@ export class App {
     for (const room of this.#timelines.keys()) void this.#load(room);
     this.#see(snapshot);
     this.moves.hydrate(snapshot.people);
+    this.#news.hydrate(snapshot.offers);
   }
 
   #see(snapshot: Snapshot): void {
@@ -307,7 +391,7 @@ export class App {
       const key = offerKey(offer);
       this.rates.feed(key, offer.phase === 'fetching', offer.done, now);
       for (const r of offer.receivers) {
-        this.rates.feed(`${key} ${r.peer}`, r.phase === 'serving', r.done, now);
+        this.rates.feed(receiverKey(offer, r), r.phase === 'serving', r.done, now);
       }
     }
     if (!snapshot.rooms.some((r) => r.room === this.current)) {
@@ -322,6 +406,11 @@ export class App {
     if (person.room === this.current) {
       this.#announce(`${inert.name(move.name)} ${move.here ? 'is here' : 'has left'}`);
     }
+  }
+
+  #offer(offer: OfferView): void {
+    const news = this.#news.take(offer, (o) => this.nameOf(o.room, o.from));
+    if (news) this.#announce(news);
   }
 
   #message(message: MessageView): void {
@@ -395,8 +484,6 @@ export class App {
     }
   }
 }
-
-const ref = ({ room, from, offer }: OfferView): OfferRef => ({ room, from, offer });
 
 /** `Person 9` before `Person 10`. */
 const NAMES = new Intl.Collator(undefined, { numeric: true });

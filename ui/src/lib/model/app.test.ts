@@ -57,6 +57,8 @@ const offer = (more: Partial<OfferView> = {}): OfferView =>
     done: 0,
     phase: 'fetching',
     receivers: [],
+    paused: { here: false, there: false },
+    can: [],
     ...more,
   }) as OfferView;
 
@@ -72,6 +74,12 @@ class Table implements Host {
     rooms: [room(HOME), room(WORK)],
     people: [ada()],
     offers: [],
+    transfers: {
+      at_once: 3,
+      up: null,
+      down: null,
+      accept: { from: [], most: null, kinds: [], dir: '' },
+    },
   };
 
   call<N extends CommandName>(name: N, request: Commands[N]['request']) {
@@ -177,6 +185,84 @@ describe('the window', () => {
     expect(app.rates.of(offerKey(offer()))?.rate()).toBe(2000);
     at(2000, { done: 2000, phase: 'stalled' });
     expect(app.rates.of(offerKey(offer()))).toBeUndefined();
+  });
+
+  it('holds back and lets go one receiver, or all', async () => {
+    await app.pause(offer());
+    await app.resume(offer({ from: ME, mine: true }), ADA);
+    const which = { room: HOME, offer: 'o' };
+    expect(host.asked.slice(-2)).toEqual([
+      ['pause', { ...which, from: ADA, peer: null }],
+      ['resume', { ...which, from: ME, peer: ADA }],
+    ]);
+  });
+
+  it('holds all back in an order in which none begins meanwhile', async () => {
+    const waiting = (name: string, queued: number) =>
+      offer({ offer: name as OfferId, phase: 'queued', queued, can: ['pause'] });
+    const all = [offer({ can: ['pause'] }), waiting('p', 1), waiting('q', 2)];
+    host.change(...all.map((o) => ({ type: 'offer' as const, ...o })));
+    await app.pauseAll();
+    const paused = host.asked.flatMap(([n, r]) =>
+      n === 'pause' ? [(r as { offer: string }).offer] : [],
+    );
+    expect(paused).toEqual(['q', 'p', 'o']);
+  });
+
+  it('puts the queue in order, says the place, and asks for nothing that changes nothing', async () => {
+    const queue = ['p', 'q'].map((name, i) =>
+      offer({ offer: name as OfferId, name, phase: 'queued', queued: i + 1 }),
+    );
+    const [first] = queue;
+    if (!first) throw new Error('it was made');
+    await app.place(queue, first, 0);
+    expect(host.asked.map(([n]) => n)).not.toContain('reorder');
+    await app.place(queue, first, 1);
+    expect(host.asked.at(-1)).toEqual([
+      'reorder',
+      { room: HOME, from: ADA, offer: 'p', before: null },
+    ]);
+    expect(app.announcement).toBe('p: place 2 of 2');
+    host.refuse.add('reorder');
+    app.announcement = '';
+    await app.place(queue, first, 1);
+    expect(app.announcement, 'a refusal has a notice of its own').toBe('');
+  });
+
+  it('limits one transfer, and keeps what holds for all', async () => {
+    expect(await app.limit(offer(), 5e6)).toBe(true);
+    expect(host.asked.at(-1)?.[1]).toMatchObject({ offer: 'o', bytes_per_s: 5e6 });
+    await app.keepTransfers({ at_once: 5 });
+    expect(host.asked.at(-1)).toEqual([
+      'set_transfers',
+      { ...host.snapshot.transfers, at_once: 5 },
+    ]);
+    await app.pickAcceptFolder();
+    expect(host.asked.at(-1)?.[1]).toMatchObject({ accept: { dir: '/elsewhere' } });
+  });
+
+  it('lists for a choice everybody once, and who was chosen though gone', () => {
+    const { transfers } = host.snapshot;
+    const accept = { ...transfers.accept, from: ['gone' as PeerId, ADA] };
+    host.change(
+      { type: 'person', ...ada({ room: WORK }) },
+      { type: 'transfers', ...transfers, accept },
+    );
+    expect(app.everybody().map((p) => p.name)).toEqual([
+      'Ada',
+      'Somebody who is in no room now (gone)',
+    ]);
+  });
+
+  it('announces what becomes of a transfer, also in rooms that are not looked at', () => {
+    host.change({ type: 'offer', ...offer({ room: WORK, phase: 'done' }) });
+    expect(app.announcement).toBe('a.zip: Received and checked');
+  });
+
+  it('goes back to the room from the transfers when a room is chosen', () => {
+    app.page = 'transfers';
+    app.look(WORK);
+    expect([app.page, app.current]).toEqual(['room', WORK]);
   });
 
   it('tells a refusal once, made inert, and keeps what was', async () => {

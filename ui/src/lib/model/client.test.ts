@@ -11,6 +11,12 @@ const at = (rev: number, name: string): Snapshot => ({
   rooms: [],
   people: [],
   offers: [],
+  transfers: {
+    at_once: 3,
+    up: null,
+    down: null,
+    accept: { from: [], most: null, kinds: [], dir: '' },
+  },
 });
 const change = (after: number, rev: number, name: string): Push => ({
   type: 'changes',

@@ -42,6 +42,10 @@ function applyOne(next: Snapshot, change: Change): void {
       next.offers = put(next.offers, offer, same);
       return;
     }
+    case 'transfers': {
+      next.transfers = untagged(change);
+      return;
+    }
     case 'message':
       // Messages are paged, not part of a snapshot.
       return;

@@ -7,6 +7,7 @@ export type Action =
   | 'invite'
   | 'offer'
   | 'people'
+  | 'transfers'
   | 'settings'
   | 'shortcuts'
   | 'previous-room'
@@ -28,6 +29,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { action: 'invite', keys: 'Ctrl+I', says: 'Invite people to the room' },
   { action: 'offer', keys: 'Ctrl+O', says: 'Offer files to the room' },
   { action: 'people', keys: 'Ctrl+P', says: 'Show or hide people and files' },
+  { action: 'transfers', keys: 'Ctrl+T', says: 'Transfers of all rooms' },
   { action: 'previous-room', keys: 'Alt+↑', says: 'Previous room' },
   { action: 'next-room', keys: 'Alt+↓', says: 'Next room' },
   { action: 'next-area', keys: 'F6', says: 'Next part of the window' },

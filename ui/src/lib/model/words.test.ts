@@ -30,6 +30,12 @@ describe('words', () => {
     ]);
   });
 
+  it('count places', () => {
+    expect([1, 2, 3, 4, 11, 12, 13, 21, 102, 111, 1003].map(words.ordinal).join(' ')).toBe(
+      '1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 111th 1,003rd',
+    );
+  });
+
   it('are at a hundred percent only when all is there', () => {
     expect(words.percent(999_999, 1_000_000)).toBe(99);
     expect(words.percent(5, 5)).toBe(100);

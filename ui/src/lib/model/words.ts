@@ -1,13 +1,6 @@
 /** What states are called, and how sizes and times read. */
 
-import type {
-  FetchPhase,
-  OfferView,
-  PersonView,
-  ReceiverView,
-  RoomView,
-  Settings,
-} from '../api/generated/api';
+import type { OfferView, PersonView, RoomView, Settings } from '../api/generated/api';
 import { CODE_TEXTS } from '../api/generated/codes';
 import * as inert from './inert';
 
@@ -26,6 +19,9 @@ export function size(bytes: number): string {
   }
   return `${(value / 1000).toFixed(0)} EB`;
 }
+
+/** A speed: `3.2 MB/s`. */
+export const speed = (bytesPerSecond: number) => `${size(Math.round(bytesPerSecond))}/s`;
 
 /** The time that is left: `a few seconds left`, `40 s left`, `12 min left`. */
 export function left(seconds: number): string {
@@ -50,6 +46,12 @@ const NUMBER = new Intl.NumberFormat('en');
 /** `1 file`, `3 files`. */
 export function count(n: number, one: string, many: string): string {
   return `${NUMBER.format(n)} ${n === 1 ? one : many}`;
+}
+
+/** `1st`, `2nd`, `3rd`, `11th`. */
+export function ordinal(n: number): string {
+  const teen = n % 100 >= 11 && n % 100 <= 13;
+  return `${NUMBER.format(n)}${(!teen && ['th', 'st', 'nd', 'rd'][n % 10]) || 'th'}`;
 }
 
 /** Several as a sentence has them: `Ada, Bob and Mia`. */
@@ -139,48 +141,6 @@ export function server(room: RoomView): { text: string; refused: boolean } | nul
     case 'dialing':
     case 'greeting':
       return { text: 'Connecting to the room server …', refused: false };
-  }
-}
-
-/** How a fetch stands. */
-export function fetchWord(phase: FetchPhase): { word: string; tone: Tone } {
-  switch (phase) {
-    case 'seen':
-      return { word: 'Reading the list of files', tone: 'busy' };
-    case 'offered':
-      return { word: 'Waiting for you', tone: 'busy' };
-    case 'accepted':
-      return { word: 'Preparing', tone: 'busy' };
-    case 'fetching':
-      return { word: 'Receiving', tone: 'busy' };
-    case 'stalled':
-      return { word: 'Waiting for the sender; it goes on by itself', tone: 'warn' };
-    case 'done':
-      return { word: 'Received and checked', tone: 'good' };
-    case 'failed':
-      return { word: 'Failed', tone: 'bad' };
-    case 'declined':
-      return { word: 'Declined', tone: 'quiet' };
-    case 'withdrawn':
-      return { word: 'No longer offered', tone: 'quiet' };
-  }
-}
-
-/** How a receiver of our offer stands. */
-export function serveWord(receiver: Pick<ReceiverView, 'phase'>): { word: string; tone: Tone } {
-  switch (receiver.phase) {
-    case 'offered':
-      return { word: 'Has not decided', tone: 'quiet' };
-    case 'serving':
-      return { word: 'Receiving', tone: 'busy' };
-    case 'stalled':
-      return { word: 'Connection lost; goes on by itself', tone: 'warn' };
-    case 'done':
-      return { word: 'Has everything', tone: 'good' };
-    case 'declined':
-      return { word: 'Declined', tone: 'quiet' };
-    case 'failed':
-      return { word: 'Failed', tone: 'bad' };
   }
 }
 

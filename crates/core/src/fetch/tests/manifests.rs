@@ -19,7 +19,7 @@ fn key(n: u8) -> FetchKey {
 fn empty() -> Receiver {
     Receiver {
         world: World::new(),
-        fetches: Fetches::new(ROOM, &[]),
+        fetches: Fetches::new(ROOM, &[], false),
     }
 }
 
@@ -114,7 +114,10 @@ fn the_rest_of_a_long_manifest_is_asked_for_when_the_offer_is_taken() {
     assert_eq!(view.phase, FetchPhase::Accepted);
     assert_eq!(
         (view.can, view.dir),
-        (vec![OfferAction::Cancel], Some("down".into()))
+        (
+            vec![OfferAction::Pause, OfferAction::Limit, OfferAction::Cancel],
+            Some("down".into())
+        )
     );
     let out = r.pages(6, AHEAD..count - 1);
     assert_eq!(asked(&out), [AHEAD * 2, AHEAD * 3]);
@@ -129,14 +132,14 @@ fn a_manifest_goes_on_over_the_next_link() {
     let mut r = empty();
     r.long(BOB, 6, LINK, AHEAD * 3);
     r.pages(6, 0..AHEAD);
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     assert!(asked(&r.take(6)).is_empty(), "nobody to ask");
     let out = r.long(BOB, 6, LinkId([9; 8]), AHEAD * 3);
     assert_eq!(asked(&out), [AHEAD]);
     // What is announced again comes first, and is known.
     assert!(r.pages(6, 0..AHEAD).is_empty());
     assert_eq!(asked(&r.pages(6, AHEAD..AHEAD * 2)), [AHEAD * 2]);
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     let out = r.long(BOB, 6, LinkId([10; 8]), AHEAD * 3);
     assert_eq!(asked(&out), [AHEAD * 2]);
     r.pages(6, AHEAD * 2..AHEAD * 3);
@@ -164,7 +167,7 @@ fn while_its_manifest_is_read_an_offer_can_be_cancelled_withdrawn_or_left() {
     );
     // And taken again: over this link, or one over which it is not announced any more.
     assert_eq!(asked(&r.take(6)), [20]);
-    r.fetches.on_closed(BOB);
+    r.fetches.on_closed(BOB, &mut r.world.ctx());
     r.fetches.fetches.get_mut(&(BOB, id(6))).unwrap().declined = true;
     let out = r.fetches.on_open(BOB, LINK, &mut r.world.ctx());
     assert_eq!(asked(&out), [20]);

@@ -20,7 +20,22 @@ import type {
   Theme,
 } from '../generated/api';
 import { type CommandName, type Host, Refusal } from '../host';
-import { ADA, INVITE, ME, file, id, message, moved, offer, person, room, settings } from './parts';
+import {
+  ADA,
+  INVITE,
+  ME,
+  TRANSFERS,
+  file,
+  id,
+  message,
+  moved,
+  offer,
+  person,
+  receiver,
+  room,
+  settings,
+} from './parts';
+import { held, reordered, turns } from './queue';
 import { SCENES } from './scenes';
 
 /** Milliseconds between two steps of a transfer. */
@@ -44,7 +59,11 @@ export class FakeHost implements Host {
     if (!make) throw new Error('there is no such scene');
     this.#scene = make(Date.now());
     this.#still = query.has('still');
-    this.#snapshot = structuredClone({ rev: 1, ...this.#scene.snapshot });
+    this.#snapshot = structuredClone({
+      rev: 1,
+      ...this.#scene.snapshot,
+      transfers: { ...TRANSFERS, ...this.#scene.transfers },
+    });
     this.#messages = this.#scene.messages;
     const theme = (query.get('theme') ?? 'system') as Theme;
     this.#settings = settings(theme, this.#scene.settings);
@@ -116,19 +135,44 @@ export class FakeHost implements Host {
       const made = offer(room, ME, name, files, {
         at: Date.now(),
         note: note ?? undefined,
-        receivers: people.map((p) => ({ peer: p.peer, name: p.name, phase: 'offered', done: 0 })),
+        receivers: people.map((p) => receiver(p.peer, p.name, 'offered')),
       });
       this.#change({ type: 'offer', ...made });
       return { offer: made.offer, skipped: [] };
     },
     accept: ({ from, offer, dir }) => {
       const old = this.#find(from, offer);
-      this.#change({ type: 'offer', ...moved(old, 'fetching', { dir, why: undefined }) });
+      this.#put(moved(old, 'queued', { dir, why: undefined }));
       return {};
+    },
+    pause: ({ from, offer, peer }) => {
+      this.#put(held(this.#find(from, offer), true, peer ?? null));
+      return {};
+    },
+    resume: ({ from, offer, peer }) => {
+      this.#put(held(this.#find(from, offer), false, peer ?? null));
+      return {};
+    },
+    reorder: ({ from, offer, before }) => {
+      const one = this.#find(from, offer);
+      for (const o of reordered(this.#snapshot.offers, one, before ?? null)) {
+        this.#change({ type: 'offer', ...o });
+      }
+      return {};
+    },
+    limit: ({ from, offer, bytes_per_s }) => {
+      const old = this.#find(from, offer);
+      this.#put({ ...old, cap: bytes_per_s ?? undefined });
+      return {};
+    },
+    set_transfers: (kept) => {
+      this.#change({ type: 'transfers', ...kept });
+      this.#turns();
+      return kept;
     },
     decline: ({ from, offer }) => {
       const old = this.#find(from, offer);
-      this.#change({ type: 'offer', ...moved(old, 'declined', { done: 0 }) });
+      this.#put(moved(old, 'declined', { done: 0 }));
       return {};
     },
     withdraw: ({ offer }) => {
@@ -152,6 +196,18 @@ export class FakeHost implements Host {
     this.#change({ type: 'room', ...room(made, { server, invite: INVITE }) });
     if (peopled) this.#change({ type: 'person', ...person(made, ADA, 'Ada', { inviter: true }) });
     return { room: made, invite: INVITE };
+  }
+
+  /** An offer changed; others may have a turn for that. */
+  #put(offer: OfferView): void {
+    this.#change({ type: 'offer', ...offer });
+    this.#turns();
+  }
+
+  #turns(): void {
+    for (const o of turns(this.#snapshot.offers, this.#snapshot.transfers.at_once)) {
+      this.#change({ type: 'offer', ...o });
+    }
   }
 
   #find(from: PeerId, offer: string): OfferView {
@@ -181,19 +237,20 @@ export class FakeHost implements Host {
   /** Transfers come a step further. */
   #step(): void {
     for (const o of this.#snapshot.offers) {
+      const most = ((o.cap ?? Infinity) * STEP) / 1000;
       if (o.phase === 'fetching') {
-        const done = Math.min(o.total, o.done + Math.max(o.total / 400, 50_000));
+        const done = Math.min(o.total, o.done + Math.min(most, Math.max(o.total / 400, 50_000)));
         const next = { ...o, done };
         const ended = { dir: o.dir, path: `${o.dir}/${o.name}` };
-        this.#change({ type: 'offer', ...(done < o.total ? next : moved(next, 'done', ended)) });
+        this.#put(done < o.total ? next : moved(next, 'done', ended));
       }
       if (o.receivers.some((r) => r.phase === 'serving')) {
         const receivers = o.receivers.map((r) => {
           if (r.phase !== 'serving') return r;
-          const done = Math.min(o.total, r.done + o.total / 500);
-          return { ...r, done, phase: done < o.total ? r.phase : ('done' as const) };
+          const done = Math.min(o.total, r.done + Math.min(most, o.total / 500));
+          return done < o.total ? { ...r, done } : receiver(r.peer, r.name, 'done', done);
         });
-        this.#change({ type: 'offer', ...o, receivers });
+        this.#change({ type: 'offer', ...moved({ ...o, receivers }, o.phase) });
       }
     }
   }
@@ -214,6 +271,7 @@ export class FakeHost implements Host {
     if (type === 'room') put(s.rooms, 'room');
     if (type === 'person') put(s.people, 'room', 'peer');
     if (type === 'offer') put(s.offers, 'room', 'from', 'offer');
+    if (type === 'transfers') s.transfers = entity as typeof s.transfers;
     if (type === 'room-gone') s.rooms = s.rooms.filter((r) => r.room !== change.room);
     const after = s.rev++;
     this.#listen(structuredClone({ type: 'changes', after, rev: s.rev, changes: [change] }));

@@ -15,6 +15,7 @@ import type {
   Settings,
   Snapshot,
   Theme,
+  TransferSettings,
 } from '../generated/api';
 
 /** An id that looks like one. */
@@ -61,14 +62,40 @@ export const file = (path: string, size: number, dir = false): FileView => ({ pa
 const CAN: Record<OfferView['phase'], OfferAction[]> = {
   seen: ['decline'],
   offered: ['accept', 'decline'],
-  accepted: ['cancel'],
-  fetching: ['cancel'],
-  stalled: ['cancel'],
+  accepted: ['pause', 'limit', 'cancel'],
+  queued: ['pause', 'reorder', 'limit', 'cancel'],
+  fetching: ['pause', 'limit', 'cancel'],
+  paused: ['limit', 'cancel'],
+  blocked: ['accept', 'resume', 'pause', 'limit', 'cancel'],
+  stalled: ['pause', 'limit', 'cancel'],
   done: [],
   failed: ['accept', 'decline'],
   declined: ['accept'],
   withdrawn: [],
 };
+
+/** Those of our own that can be held back. */
+const RUNS: readonly ReceiverView['phase'][] = [
+  'queued',
+  'serving',
+  'paused',
+  'blocked',
+  'stalled',
+];
+
+/** What may be done with an offer as it stands. */
+function can(offer: Pick<OfferView, 'mine' | 'phase' | 'paused' | 'receivers'>): OfferAction[] {
+  if (!offer.mine) {
+    const turn = offer.paused.here ? 'resume' : 'pause';
+    return offer.phase === 'paused' ? [turn, ...CAN.paused] : CAN[offer.phase];
+  }
+  if (offer.phase === 'withdrawn') return [];
+  const some = (action: OfferAction) => offer.receivers.some((r) => r.can.includes(action));
+  const turns = (['pause', 'resume'] as const).filter(some);
+  return offer.receivers.some((r) => RUNS.includes(r.phase))
+    ? [...turns, 'limit', 'withdraw']
+    : ['withdraw'];
+}
 
 export function offer(
   room: RoomId,
@@ -80,7 +107,7 @@ export function offer(
   const total = files.reduce((sum, f) => sum + f.size, 0);
   const phase = more.phase ?? (from === ME ? 'seen' : 'offered');
   const mine = from === ME;
-  return {
+  const made: OfferView = {
     room,
     from,
     offer: id<OfferId>(`offer-${name.replace(/[^a-z0-9]/gi, '')}`),
@@ -101,26 +128,37 @@ export function offer(
       received_durable: 0,
       resumed: 0,
     },
-    can: mine ? ['withdraw'] : CAN[phase],
+    paused: { here: phase === 'paused', there: false },
+    can: [],
     ...(phase === 'done'
       ? { dir: '/home/sam/Downloads', path: `/home/sam/Downloads/${name}` }
       : {}),
     ...more,
   };
+  return { ...made, can: more.can ?? can(made) };
 }
 
 /** The offer in another phase, with what may be done then. */
-export function moved(old: OfferView, phase: OfferView['phase'], more: Partial<OfferView> = {}) {
-  return { ...old, phase, can: CAN[phase], ...more };
+export function moved(
+  old: OfferView,
+  phase: OfferView['phase'],
+  more: Partial<OfferView> = {},
+): OfferView {
+  const next = { ...old, phase, ...more };
+  return { ...next, can: more.can ?? can(next) };
 }
 
-export const receiver = (
+export function receiver(
   peer: PeerId,
   name: string,
   phase: ReceiverView['phase'],
   done = 0,
   more: Partial<ReceiverView> = {},
-): ReceiverView => ({ peer, name, phase, done, ...more });
+): ReceiverView {
+  const paused = more.paused ?? { here: phase === 'paused', there: false };
+  const turn = paused.here ? 'resume' : 'pause';
+  return { peer, name, phase, done, paused, can: RUNS.includes(phase) ? [turn] : [], ...more };
+}
 
 const seqs = new Map<string, number>();
 
@@ -143,9 +181,18 @@ export function settings(theme: Theme, more: Partial<Settings> = {}): Settings {
   return { welcomed: true, theme, downloads: '/home/sam/Downloads', room_names: {}, ...more };
 }
 
+/** What holds for all transfers of a new installation. */
+export const TRANSFERS: TransferSettings = {
+  at_once: 3,
+  up: null,
+  down: null,
+  accept: { from: [], most: null, kinds: [], dir: '' },
+};
+
 /** What a scene begins with, and what happens in it by itself. */
 export interface Scene {
-  snapshot: Omit<Snapshot, 'rev'>;
+  snapshot: Omit<Snapshot, 'rev' | 'transfers'>;
+  transfers?: Partial<TransferSettings>;
   messages: MessageView[];
   settings?: Partial<Settings>;
   /** An invite that the app was opened with. */

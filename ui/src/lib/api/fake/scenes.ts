@@ -59,6 +59,16 @@ export const SCENES: Record<string, (now: number) => Scene> = {
       message(HOME, ADA, 'Ada', now - 55 * MINUTE, 'Everything that can happen to a file'),
     ],
   }),
+  queue: (now) => ({
+    snapshot: {
+      me,
+      rooms: [room(HOME), room(WORK, { server: 'rooms.example.org' })],
+      people: [...atHome(), ...atWork()],
+      offers: queued(now),
+    },
+    messages: talk(now),
+    transfers: { down: 25 * MB },
+  }),
   'long-names': (now) => longNames(now),
   hostile: (now) => hostile(now),
   many: (now) => many(now),
@@ -220,6 +230,63 @@ function everyPhase(now: number): OfferView[] {
       ],
     }),
     one(20, ME, 'taken-back.doc', 90_000, { phase: 'withdrawn', can: [] }),
+  ];
+}
+
+/** Everything that a transfer can be held back by, in two rooms, and a queue. */
+function queued(now: number): OfferView[] {
+  const dir = '/home/sam/Downloads';
+  let ago = 60;
+  const one = (from: PeerId, name: string, size: number, more: Partial<OfferView>) =>
+    offer(from === NOOR ? WORK : HOME, from, name, [file(name, size)], {
+      at: now - ago-- * MINUTE,
+      dir,
+      ...more,
+    });
+  const there = { here: false, there: true };
+  return [
+    one(ADA, 'wedding.mkv', 64_000 * MB, {
+      phase: 'blocked',
+      why: 'disk-full',
+      missing: 12_400 * MB,
+      done: 9000 * MB,
+    }),
+    one(BOB, 'stick.img', 8000 * MB, { phase: 'blocked', why: 'disk-denied', dir: '/media/stick' }),
+    one(ADA, 'broken.bin', 90 * MB, { phase: 'failed', why: 'source-changed', done: 30 * MB }),
+    one(ADA, 'holiday.mp4', 2400 * MB, { phase: 'fetching', done: 1100 * MB }),
+    one(NOOR, 'thesis.pdf', 40 * MB, { phase: 'fetching', done: 3 * MB, cap: 2 * MB }),
+    one(BOB, 'music.zip', 700 * MB, { phase: 'fetching', done: 12 * MB }),
+    one(ADA, 'second.tar', 900 * MB, { phase: 'queued', queued: 2 }),
+    one(BOB, 'first.tar', 900 * MB, { phase: 'queued', queued: 1 }),
+    one(NOOR, 'third.tar', 900 * MB, { phase: 'queued', queued: 3, done: 200 * MB }),
+    one(ADA, 'mine-to-resume.iso', 4200 * MB, { phase: 'paused', done: 1834 * MB }),
+    one(MIRA, 'theirs.iso', 4200 * MB, { phase: 'paused', paused: there, done: 300 * MB }),
+    one(BOB, 'both.iso', 4200 * MB, {
+      phase: 'paused',
+      paused: { here: true, there: true },
+      done: 2100 * MB,
+      cap: 5 * MB,
+    }),
+    one(ADA, 'all-here.png', 5 * MB, { phase: 'done' }),
+    one(ME, 'to-ada.zip', 800 * MB, { receivers: [receiver(ADA, 'Ada', 'serving', 200 * MB)] }),
+    one(ME, 'to-three.mov', 2000 * MB, {
+      cap: 10 * MB,
+      receivers: [
+        receiver(ADA, 'Ada', 'paused', 1500 * MB, { paused: there }),
+        receiver(BOB, 'Bob', 'paused', 900 * MB),
+        receiver(MIRA, 'Mira', 'blocked', 400 * MB, { why: 'disk-full' }),
+        receiver(NOOR, 'Noor', 'queued'),
+      ],
+    }),
+    one(ME, 'to-everybody.iso', 3000 * MB, {
+      receivers: Array.from({ length: 24 }, (_, i) => {
+        const phase = (['serving', 'done', 'serving', 'paused', 'offered', 'stalled'] as const)[
+          i % 6
+        ];
+        const done = phase === 'done' ? 3000 * MB : phase === 'offered' ? 0 : (i + 2) * 100 * MB;
+        return receiver(id<PeerId>(`guest${i}-`), `Guest ${i + 1}`, phase ?? 'serving', done);
+      }),
+    }),
   ];
 }
 

@@ -8,7 +8,7 @@ export type OfferId = string & { readonly id: "OfferId" };
 
 export type MsgId = string & { readonly id: "MsgId" };
 
-export type Code = "bad-message" | "too-large" | "not-joined" | "no-such-member" | "room-full" | "room-locked" | "rate-limited" | "busy" | "bad-proof" | "unsupported-version" | "restarting" | "server-unreachable" | "not-a-room-server" | "seal-failed" | "identity-changed" | "bad-sdp" | "confirm-mismatch" | "no-route" | "link-lost" | "peer-protocol" | "declined" | "cancelled" | "source-changed" | "source-gone" | "disk-full" | "disk-denied" | "disk-error" | "corrupt" | "hash-mismatch" | "offer-gone" | "bad-name" | "too-many-offers" | "home-in-use" | "store-broken" | "not-now" | "bad-request" | "unknown";
+export type Code = "bad-message" | "too-large" | "not-joined" | "no-such-member" | "room-full" | "room-locked" | "rate-limited" | "busy" | "bad-proof" | "unsupported-version" | "restarting" | "server-unreachable" | "not-a-room-server" | "seal-failed" | "identity-changed" | "bad-sdp" | "confirm-mismatch" | "no-route" | "link-lost" | "peer-protocol" | "declined" | "cancelled" | "source-changed" | "source-gone" | "disk-full" | "disk-denied" | "disk-error" | "corrupt" | "hash-mismatch" | "offer-gone" | "bad-name" | "too-many-offers" | "disk-read-only" | "disk-quota" | "disk-gone" | "home-in-use" | "store-broken" | "not-now" | "bad-request" | "unknown";
 
 /**
  * Why a command was refused. The command changed nothing.
@@ -59,7 +59,11 @@ people: Array<PersonView>,
 /**
  * Offers in them, ours and others'.
  */
-offers: Array<OfferView>, };
+offers: Array<OfferView>, 
+/**
+ * What the user has chosen for all transfers.
+ */
+transfers: TransferSettings, };
 
 /**
  * A whole entity, or the word that one is gone.
@@ -68,7 +72,7 @@ export type Change = { "type": "me" } & Me | { "type": "room" } & RoomView | { "
 /**
  * The room.
  */
-room: RoomId, } | { "type": "person" } & PersonView | { "type": "message" } & MessageView | { "type": "offer" } & OfferView;
+room: RoomId, } | { "type": "person" } & PersonView | { "type": "message" } & MessageView | { "type": "offer" } & OfferView | { "type": "transfers" } & TransferSettings;
 
 /**
  * What happened between two revisions, merged by entity: what front ends are sent.
@@ -283,6 +287,22 @@ phase: FetchPhase,
  */
 done: number, 
 /**
+ * Who holds it back. For our own: `here` if we hold back all receivers.
+ */
+paused: Paused, 
+/**
+ * While it waits for its turn: its place among all that wait, from 1.
+ */
+queued?: number, 
+/**
+ * What the user lets it take, in bytes per second; for our own: all receivers together.
+ */
+cap?: number, 
+/**
+ * While the disk is full: the bytes that lack, as far as known.
+ */
+missing?: number, 
+/**
  * Where it is written, or was when the app ran last: taken there, it goes on.
  */
 dir?: string, 
@@ -295,6 +315,10 @@ path?: string,
  */
 why?: Code, 
 /**
+ * For our own: how receivers are served, once there is one; for others': a swarm, if it is one.
+ */
+strategy?: Strategy, 
+/**
  * For our own: how each receiver stands.
  */
 receivers: Array<ReceiverView>, 
@@ -306,6 +330,19 @@ traffic: Traffic,
  * What the user may do now.
  */
 can: Array<OfferAction>, };
+
+/**
+ * Who holds a transfer back. Either is enough, and only its own side lets it go on.
+ */
+export type Paused = { 
+/**
+ * We do.
+ */
+here: boolean, 
+/**
+ * The other side does.
+ */
+there: boolean, };
 
 /**
  * One offered file or folder.
@@ -327,7 +364,7 @@ dir: boolean, };
 /**
  * How a fetch stands.
  */
-export type FetchPhase = "seen" | "offered" | "accepted" | "fetching" | "stalled" | "done" | "failed" | "declined" | "withdrawn";
+export type FetchPhase = "seen" | "offered" | "accepted" | "queued" | "fetching" | "paused" | "blocked" | "stalled" | "done" | "failed" | "declined" | "withdrawn";
 
 /**
  * How one receiver of our offer stands.
@@ -350,21 +387,33 @@ phase: ServePhase,
  */
 done: number, 
 /**
+ * Who holds it back.
+ */
+paused: Paused, 
+/**
+ * What the receiver wants at most, in bytes per second.
+ */
+cap?: number, 
+/**
  * Why, where something is wrong.
  */
-why?: Code, };
+why?: Code, 
+/**
+ * What the user may do now, for this receiver alone.
+ */
+can: Array<OfferAction>, };
 
 /**
  * How a receiver of our offer stands.
  */
-export type ServePhase = "offered" | "serving" | "stalled" | "done" | "declined" | "failed";
+export type ServePhase = "offered" | "queued" | "waiting" | "serving" | "paused" | "blocked" | "stalled" | "done" | "declined" | "failed";
 
 /**
  * Bytes of file data, counted by this process.
  */
 export type Traffic = { 
 /**
- * Payload bytes sent.
+ * Payload bytes sent; of others' offers: to their other receivers.
  */
 sent: number, 
 /**
@@ -391,7 +440,49 @@ resumed: number, };
 /**
  * What the user may do with an offer.
  */
-export type OfferAction = "accept" | "decline" | "cancel" | "withdraw";
+export type OfferAction = "accept" | "decline" | "cancel" | "withdraw" | "pause" | "resume" | "reorder" | "limit";
+
+/**
+ * What the user has chosen for all transfers.
+ */
+export type TransferSettings = { 
+/**
+ * Fetches that run at a time, 1 to [`TransferSettings::MOST_AT_ONCE`]; the others wait.
+ */
+at_once: number, 
+/**
+ * Bytes per second that all serves together may take; without a bound if absent.
+ */
+up: number | null, 
+/**
+ * … and all fetches.
+ */
+down: number | null, 
+/**
+ * What is taken without asking.
+ */
+accept: AcceptPolicy, };
+
+/**
+ * What is taken without asking.
+ */
+export type AcceptPolicy = { 
+/**
+ * From these people; nobody: nothing is.
+ */
+from: Array<PeerId>, 
+/**
+ * Offers of so many bytes at most; of any size if absent.
+ */
+most: number | null, 
+/**
+ * Files whose names all end in one of these, without the dot; any if empty.
+ */
+kinds: Array<string>, 
+/**
+ * Folder to write into. Empty only where nothing is taken.
+ */
+dir: string, };
 
 /**
  * Nothing.
@@ -488,7 +579,16 @@ paths: Array<string>,
 /**
  * A word to go with it.
  */
-note?: string | null, };
+note?: string | null, 
+/**
+ * How several receivers are served; as their number suggests if absent.
+ */
+strategy?: Strategy | null, };
+
+/**
+ * How several receivers of one offer are served.
+ */
+export type Strategy = "sequential" | "parallel" | "swarm";
 
 /**
  * Reply of [`Handler::offer`].
@@ -553,6 +653,69 @@ room: RoomId,
  * Our offer.
  */
 offer: OfferId, };
+
+/**
+ * See [`Handler::pause`] and [`Handler::resume`].
+ */
+export type TransferRef = { 
+/**
+ * The room.
+ */
+room: RoomId, 
+/**
+ * Who offers; us for our own.
+ */
+from: PeerId, 
+/**
+ * The offer.
+ */
+offer: OfferId, 
+/**
+ * One receiver of an offer of ours; all of them, and those to come, if absent.
+ */
+peer?: PeerId | null, };
+
+/**
+ * See [`Handler::reorder`].
+ */
+export type Reorder = { 
+/**
+ * The room.
+ */
+room: RoomId, 
+/**
+ * Who offers.
+ */
+from: PeerId, 
+/**
+ * The offer.
+ */
+offer: OfferId, 
+/**
+ * The fetch that it comes right before, of any room; the last one if absent.
+ */
+before?: OfferRef | null, };
+
+/**
+ * See [`Handler::limit`].
+ */
+export type Limit = { 
+/**
+ * The room.
+ */
+room: RoomId, 
+/**
+ * Who offers; us for our own.
+ */
+from: PeerId, 
+/**
+ * The offer.
+ */
+offer: OfferId, 
+/**
+ * At least [`kith_protocol::limits::MIN_PACE`]; without a bound if absent.
+ */
+bytes_per_s?: number | null, };
 
 /**
  * See [`Handler::history`].
@@ -673,6 +836,11 @@ export interface Commands {
   accept: { request: Accept; reply: Empty };
   decline: { request: OfferRef; reply: Empty };
   withdraw: { request: Withdraw; reply: Empty };
+  pause: { request: TransferRef; reply: Empty };
+  resume: { request: TransferRef; reply: Empty };
+  reorder: { request: Reorder; reply: Empty };
+  limit: { request: Limit; reply: Empty };
+  set_transfers: { request: TransferSettings; reply: TransferSettings };
   history: { request: HistoryPage; reply: History };
   rename: { request: Rename; reply: Me };
   host_room: { request: Empty; reply: Created };
