@@ -16,6 +16,7 @@ pub mod middle;
 pub mod netlab;
 pub mod process;
 pub mod sim;
+pub mod tmpfs;
 pub mod window;
 
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@ use std::process::Command;
 
 use kith_tests::process::{Ended, Kith, kith_bin};
 use kith_tests::random_file;
+use kith_tests::tmpfs::Tmpfs;
 
 const INVITE: &str =
     "kith://127.0.0.1:1/j#v1.BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU.BgYGBgYGBgYGBgYGBgYGBg";
@@ -192,39 +193,4 @@ fn a_command_that_waits_goes_on_by_itself_when_there_is_space() {
     let arrived = kith_tests::sha256(&disk.0.join("big.bin"));
     assert_eq!(arrived, kith_tests::sha256(&file));
     assert_eq!(sender.wait_end().code, Some(0));
-}
-
-/// A small disk, unmounted when dropped.
-struct Tmpfs(std::path::PathBuf);
-
-impl Tmpfs {
-    fn mount(at: &Path, size: &str) -> Tmpfs {
-        fs::create_dir(at).unwrap();
-        let size = format!("size={size}");
-        let args = ["-t", "tmpfs", "-o", &size, "tmpfs"];
-        assert!(
-            Command::new("mount")
-                .args(args)
-                .arg(at)
-                .status()
-                .unwrap()
-                .success()
-        );
-        Tmpfs(at.to_path_buf())
-    }
-
-    fn resize(&self, size: &str) {
-        let options = format!("remount,size={size}");
-        let status = Command::new("mount")
-            .args(["-o", &options])
-            .arg(&self.0)
-            .status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
