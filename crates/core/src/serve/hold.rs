@@ -85,8 +85,9 @@ impl Receiver {
     pub(super) fn can(&self) -> Vec<OfferAction> {
         match (self.is_open(), self.hold.here) {
             (true, false) => vec![OfferAction::Pause],
-            (true, true) => vec![OfferAction::Resume],
-            (false, _) => Vec::new(),
+            // Who failed may take it again, and is not to find it held then.
+            (_, true) if self.state != State::Done => vec![OfferAction::Resume],
+            (_, true) | (false, false) => Vec::new(),
         }
     }
 }
@@ -102,7 +103,12 @@ impl Offer {
         if !self.paused || open().any(|r| !r.hold.here) {
             can.push(OfferAction::Pause);
         }
-        if self.paused || open().any(|r| r.hold.here) {
+        if self.paused
+            || self
+                .receivers
+                .values()
+                .any(|r| r.can().contains(&OfferAction::Resume))
+        {
             can.push(OfferAction::Resume);
         }
         can
@@ -149,13 +155,14 @@ impl Serves {
         let mut changed = Vec::new();
         let concerned = offer.receivers.iter_mut();
         for (who, r) in concerned.filter(|(p, _)| peer.is_none_or(|peer| peer == **p)) {
-            if r.hold.here == held || (peer.is_none() && !r.is_open()) {
+            // Also who failed: it may take the offer again.
+            if r.hold.here == held {
                 continue;
             }
             r.hold.here = held;
             r.tell_worker(ServeKey::new(room, *who, id), ctx);
             changed.push(*who);
-            if linked.contains(who) && r.is_open() {
+            if linked.contains(who) {
                 out.push(ServeOut::Send(*who, said(id, held)));
             }
         }
