@@ -150,6 +150,8 @@ impl Serves {
         }
         if peer.is_none() {
             offer.paused = held;
+            // Also for those who have not been met again since they were held.
+            offer.held.clear();
         }
         let mut out = vec![ServeOut::Changed(id)];
         let mut changed = Vec::new();
@@ -249,6 +251,7 @@ impl Serves {
             Some(_) => Put::DropOffer(self.room, id),
             None => {
                 let held = offer.receivers.iter().filter(|(_, r)| r.hold.here);
+                let held = held.map(|(p, _)| p).chain(&offer.held);
                 Put::Offer(OfferRecord {
                     room: self.room,
                     offer: id,
@@ -260,7 +263,7 @@ impl Serves {
                     to: offer.to.iter().copied().collect(),
                     at: offer.at,
                     paused: offer.paused,
-                    held: held.map(|(p, _)| *p).collect(),
+                    held: held.copied().collect(),
                     cap: offer.cap,
                     strategy: offer.chosen,
                 })

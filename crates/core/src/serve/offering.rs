@@ -197,7 +197,7 @@ impl Serves {
         if offer.withdrawn.is_some() || !meant {
             return Vec::new();
         }
-        let here = offer.paused || offer.held.contains(&peer);
+        let here = offer.held.remove(&peer) || offer.paused;
         let r = offer.receivers.entry(peer).or_insert_with(|| {
             let mut r = Receiver::new();
             r.hold.here = here;

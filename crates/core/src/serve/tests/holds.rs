@@ -128,6 +128,19 @@ fn bounds_reach_the_workers() {
     assert_eq!(s.view().cap, Some(9_000));
 }
 
+/// The last record of an offer that the store was given.
+fn kept(effects: Vec<Effect>) -> OfferRecord {
+    let puts = effects.into_iter().filter_map(|e| match e {
+        Effect::Store(_, puts) => Some(puts),
+        _ => None,
+    });
+    let records = puts.flatten().filter_map(|put| match put {
+        Put::Offer(record) => Some(record),
+        _ => None,
+    });
+    records.last().expect("a record")
+}
+
 #[test]
 fn an_offer_stands_again_if_its_files_are_what_they_were() {
     let (mut world, mut serves) = (World::new(), Serves::new(ROOM, ME));
@@ -140,18 +153,7 @@ fn an_offer_stands_again_if_its_files_are_what_they_were() {
     serves
         .hold(id, None, true, &[BOB], &mut world.ctx())
         .unwrap();
-    let kept = |effects: Vec<Effect>| -> Vec<OfferRecord> {
-        let offer = |put| match put {
-            Put::Offer(record) => Some(record),
-            _ => None,
-        };
-        let puts = effects.into_iter().filter_map(|e| match e {
-            Effect::Store(_, puts) => Some(puts),
-            _ => None,
-        });
-        puts.flatten().filter_map(offer).collect()
-    };
-    let record = kept(world.drain()).pop().unwrap();
+    let record = kept(world.drain());
     assert!(record.paused && record.held == [BOB] && record.paths == ["/a"]);
 
     let mut again = Serves::new(ROOM, ME);
@@ -180,4 +182,30 @@ fn an_offer_stands_again_if_its_files_are_what_they_were() {
     assert!(
         matches!(&dropped[..], [.., Effect::Store(_, puts)] if puts[..] == [Put::DropOffer(ROOM, id)])
     );
+}
+
+#[test]
+fn a_hold_of_an_earlier_process_lasts_until_it_is_let_go_whoever_is_there() {
+    let (mut world, mut first) = (World::new(), Serves::new(ROOM, ME));
+    world.config.keep = true;
+    let new = NewOffer {
+        paths: vec!["/a".into()],
+        ..offer(vec![])
+    };
+    let (id, _) = first.add(new, &[BOB], &mut world.ctx()).unwrap();
+    first
+        .hold(id, None, true, &[BOB], &mut world.ctx())
+        .unwrap();
+    let record = kept(world.drain());
+
+    let mut again = Serves::new(ROOM, ME);
+    again.restore(record, Ok(offer(vec![]).entries), &[], &mut world.ctx());
+    again.limit(id, Some(1), &mut world.ctx()).unwrap();
+    assert_eq!(kept(world.drain()).held, [BOB], "kept for another life");
+    again.hold(id, None, false, &[], &mut world.ctx()).unwrap();
+    assert_eq!(kept(world.drain()).held, []);
+    let out = again.on_open(BOB, FP);
+    assert!(!out.contains(&ServeOut::Send(BOB, hold::said(id, true))));
+    let view = again.view(id, |_| "Bob".into()).unwrap();
+    assert!(!view.paused.here && !view.receivers[0].paused.here);
 }
