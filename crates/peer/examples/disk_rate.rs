@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kith_peer::disk::{
-    CHUNK, Digest, PartFile, PartTag, SafePath, SourceEntry, SourceReader, Target, chunk_digest,
-    scan,
+    CHUNK, Digest, PartFile, PartTag, SafePath, SourceEntry, SourceReader, Target, WholeFile,
+    chunk_digest, scan,
 };
 use kith_protocol::tree::Tree;
 
@@ -54,8 +54,7 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
             .map_err(Into::into)
     })?;
     rate("verify + write + sync + name", len, || {
-        write(&target, &data, &hashes)?.finish(entry.mode, entry.mtime)?;
-        Ok(())
+        name(&[write(&target, &data, &hashes)?.complete(entry.mode, entry.mtime)?])
     })?;
 
     let files: u32 = 1_024;
@@ -67,18 +66,16 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
     };
     let start = Instant::now();
     for index in 0..files {
-        small("single", index)?.finish(entry.mode, entry.mtime)?;
+        name(&[small("single", index)?.complete(entry.mode, entry.mtime)?])?;
     }
     let per_second = f64::from(files) / start.elapsed().as_secs_f64();
     println!("{:34}{per_second:8.0} files/s", "small files, one by one");
     let start = Instant::now();
     for from in (0..files).step_by(256) {
         let batch = (from..from + 256)
-            .map(|index| Ok((small("batch", index)?, entry.mode, entry.mtime)))
+            .map(|index| Ok(small("batch", index)?.complete(entry.mode, entry.mtime)?))
             .collect::<Answer<Vec<_>>>()?;
-        for name in PartFile::finish_many(&batch) {
-            name?;
-        }
+        name(&batch)?;
     }
     let per_second = f64::from(files) / start.elapsed().as_secs_f64();
     println!(
@@ -95,6 +92,13 @@ fn read(entry: &SourceEntry) -> Answer<Digest> {
         std::hint::black_box(reader.read_chunk(index, &mut buf)?);
     }
     Ok(reader.finish()?)
+}
+
+fn name(files: &[WholeFile]) -> Answer<()> {
+    for name in WholeFile::name_all(files) {
+        name?;
+    }
+    Ok(())
 }
 
 fn write(target: &Target, data: &[u8], hashes: &[Digest]) -> Answer<PartFile> {

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use kith_peer::disk::{
-    CHUNK, Digest, DiskError, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target,
+    CHUNK, Digest, DiskError, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target, WholeFile,
     chunk_digest, scan,
 };
 use kith_protocol::tree::Tree;
@@ -45,6 +45,27 @@ fn part(target: &Target, wire: &str, tag: u64, size: u64) -> Result<PartFile, Di
     PartFile::create_or_open(target, &safe(wire), PartTag(tag), size)
 }
 
+/// Gives a complete part its name.
+fn finish(part: PartFile, mode: u32, mtime: ModTime) -> Result<SafePath, DiskError> {
+    let named = WholeFile::name_all(&[part.complete(mode, mtime)?]);
+    named.into_iter().next().unwrap()
+}
+
+/// As [`finish`] for many at once.
+fn finish_many(batch: Vec<(PartFile, u32, ModTime)>) -> Vec<Result<SafePath, DiskError>> {
+    let complete = batch.into_iter();
+    let complete: Vec<_> = complete.map(|(p, mode, at)| p.complete(mode, at)).collect();
+    let (mut whole, mut order) = (Vec::new(), Vec::new());
+    for file in complete {
+        order.push(file.map(|file| whole.push(file)));
+    }
+    let mut named = WholeFile::name_all(&whole).into_iter();
+    let named = order
+        .into_iter()
+        .map(|file| file.and_then(|()| named.next().unwrap()));
+    named.collect()
+}
+
 fn write_all(part: &PartFile, data: &[u8]) -> Result<(), DiskError> {
     for (index, chunk) in data.chunks(CHUNK).enumerate() {
         part.write_chunk(index as u64, chunk)?;
@@ -56,7 +77,7 @@ fn write_all(part: &PartFile, data: &[u8]) -> Result<(), DiskError> {
 fn receive(target: &Target, wire: &str, data: &[u8]) -> Result<String, DiskError> {
     let part = part(target, wire, 7, data.len() as u64)?;
     write_all(&part, data)?;
-    Ok(part.finish(0o644, MTIME)?.to_string())
+    Ok(finish(part, 0o644, MTIME)?.to_string())
 }
 
 fn only_entry(path: &Path) -> SourceEntry {

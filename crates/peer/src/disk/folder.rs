@@ -24,10 +24,13 @@ const MAX_REMEMBERED: usize = 1 << 20;
 /// else changed (its modification time tells) is read anew.
 #[derive(Default)]
 pub(super) struct FolderNames {
-    folders: HashMap<(u64, u64), Known>,
+    folders: HashMap<FileId, Known>,
     remembered: usize,
     hasher: RandomState,
 }
+
+/// Device and inode.
+pub(super) type FileId = (u64, u64);
 
 struct Known {
     stamp: Stamp,
@@ -69,19 +72,31 @@ impl FolderNames {
         part: &str,
         wanted: &str,
     ) -> Result<String, PlaceError> {
-        self.learn(folder)?;
+        let id = self.learn(folder)?;
         let mut name = wanted.to_owned();
         for n in 1..=MAX_ATTEMPTS {
-            if !self.has(folder, &name)? {
-                let placed = self.with_own_change(folder, || rename_new(folder, part, &name))?;
-                self.remember(folder, &name)?;
-                if placed {
+            let key = self.hasher.hash_one(fold(&name));
+            if !self.has(id, key) {
+                let placed = rename_new(folder, part, &name);
+                self.changed(id, folder)?;
+                self.remember(id, key);
+                if placed? {
                     return Ok(name);
                 }
             }
             name = numbered(wanted, n);
         }
         Err(PlaceError::NoFreeName)
+    }
+
+    /// Removes a part file, unless the name leads to another file by now, or to none.
+    pub(super) fn remove(&mut self, folder: &Dir, part: &str, id: FileId) -> io::Result<()> {
+        if !is_named(folder, part, id).unwrap_or(false) {
+            return Ok(());
+        }
+        self.with_own_change(folder, || {
+            Ok(rustix::fs::unlinkat(folder, part, AtFlags::empty())?)
+        })
     }
 
     /// Runs a change of our own, so that it does not pass for somebody else's.
@@ -92,24 +107,30 @@ impl FolderNames {
     ) -> io::Result<T> {
         let (id, before) = identify(folder)?;
         let result = change();
-        if let Some(known) = self
-            .folders
-            .get_mut(&id)
-            .filter(|known| known.stamp == before)
-        {
-            known.stamp = identify(folder)?.1;
+        let known = self.folders.get(&id);
+        if known.is_some_and(|known| known.stamp == before) {
+            self.changed(id, folder)?;
         }
         result
     }
 
-    fn learn(&mut self, folder: &Dir) -> io::Result<()> {
+    /// What is remembered of a folder still holds after a change of our own.
+    fn changed(&mut self, id: FileId, folder: &Dir) -> io::Result<()> {
+        if let Some(known) = self.folders.get_mut(&id) {
+            known.stamp = identify(folder)?.1;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the folder's names are known.
+    fn learn(&mut self, folder: &Dir) -> io::Result<FileId> {
         let (id, stamp) = identify(folder)?;
         if self
             .folders
             .get(&id)
             .is_some_and(|known| known.stamp == stamp)
         {
-            return Ok(());
+            return Ok(id);
         }
         if let Some(old) = self.folders.remove(&id) {
             self.remembered -= old.names.len();
@@ -128,32 +149,31 @@ impl FolderNames {
         }
         self.remembered += names.len();
         self.folders.insert(id, Known { stamp, names });
-        Ok(())
+        Ok(id)
     }
 
-    fn has(&self, folder: &Dir, name: &str) -> io::Result<bool> {
-        let (id, _) = identify(folder)?;
-        let key = self.hasher.hash_one(fold(name));
-        Ok(self
-            .folders
-            .get(&id)
-            .is_some_and(|known| known.names.contains(&key)))
+    fn has(&self, id: FileId, key: u64) -> bool {
+        let known = self.folders.get(&id);
+        known.is_some_and(|known| known.names.contains(&key))
     }
 
-    fn remember(&mut self, folder: &Dir, name: &str) -> io::Result<()> {
-        let (id, _) = identify(folder)?;
-        let key = self.hasher.hash_one(fold(name));
+    fn remember(&mut self, id: FileId, key: u64) {
         if let Some(known) = self.folders.get_mut(&id)
             && self.remembered < MAX_REMEMBERED
             && known.names.insert(key)
         {
             self.remembered += 1;
         }
-        Ok(())
     }
 }
 
-fn identify(folder: &Dir) -> io::Result<((u64, u64), Stamp)> {
+/// Whether the name in the folder leads to the file of this device and inode.
+pub(super) fn is_named(folder: &Dir, name: &str, id: FileId) -> io::Result<bool> {
+    let named = folder.symlink_metadata(name)?;
+    Ok((named.dev(), named.ino()) == id)
+}
+
+fn identify(folder: &Dir) -> io::Result<(FileId, Stamp)> {
     let now = folder.dir_metadata()?;
     Ok((
         (now.dev(), now.ino()),

@@ -19,6 +19,7 @@ mod probe;
 mod reader;
 mod scan;
 mod target;
+mod whole;
 
 pub use error::{DiskError, DiskFault};
 pub use held::HeldFile;
@@ -28,6 +29,7 @@ pub use probe::probe;
 pub use reader::{ChunkRead, SourceReader};
 pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
 pub use target::{ModTime, Target};
+pub use whole::WholeFile;
 
 pub use kith_protocol::frame::chunks as chunk_count;
 pub use kith_protocol::ids::Digest;

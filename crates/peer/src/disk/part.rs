@@ -1,7 +1,5 @@
 //! A file that is being received: it has its own name only once it is complete.
 
-#[cfg(target_os = "linux")]
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::IoSlice;
@@ -13,15 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
-use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::folder::PlaceError;
 use super::names::part_name;
-use super::target::{ModTime, readable, set_attributes};
+use super::target::{Folder, ModTime, set_attributes, sync_folder};
+use super::whole::WholeFile;
 use super::{CHUNK, DiskError, SafePath, Target, chunk_digest, chunk_len};
 
 /// Bytes read back at a time.
@@ -51,13 +48,12 @@ pub struct PartSync {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     file: File,
-    folder: Dir,
+    folder: Arc<Folder>,
     /// What the user calls it, for messages.
     path: PathBuf,
     size: u64,
-    device: u64,
     /// The file's entry in its folder is durable too.
     rooted: AtomicBool,
     /// It is being finished or discarded, or was.
@@ -84,7 +80,6 @@ impl PartFile {
         let name = part_name(rel.file_name(), tag.0);
         let part_path = path.with_file_name(&name);
         let fail = |e: std::io::Error| DiskError::target(&part_path, e);
-        let folder = target.folder_of(rel)?;
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -92,11 +87,21 @@ impl PartFile {
             .create(true)
             .mode(0o600)
             .follow(FollowSymlinks::No);
-        let file = target
-            .names()
-            .with_own_change(&folder, || folder.open_with(&name, &options))
-            .map_err(fail)?
-            .into_std();
+        let open = |folder: &Folder| {
+            let mut names = target.names();
+            names.with_own_change(&folder.dir, || folder.dir.open_with(&name, &options))
+        };
+        let mut folder = target.folder_of(rel)?;
+        let opened = match open(&folder) {
+            // It was removed since it was last used.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                target.forget_folder();
+                folder = target.folder_of(rel)?;
+                open(&folder)
+            }
+            opened => opened,
+        };
+        let file = opened.map_err(fail)?.into_std();
         let found = file.metadata().map_err(fail)?;
         // A second name for the same file could be somebody's way of having us write elsewhere.
         if !found.is_file() || found.nlink() != 1 {
@@ -107,13 +112,11 @@ impl PartFile {
             file.set_len(0).map_err(fail)?;
             existing_len = 0;
         }
-        let device = found.dev();
         let shared = Arc::new(Shared {
             file,
             folder,
             path,
             size,
-            device,
             rooted: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
@@ -222,46 +225,31 @@ impl PartFile {
         self.shared.sync()
     }
 
-    /// Gives the complete, verified file its attributes and its name, durably, and says which name
-    /// that is: `name (1).ext` and so on where a file of that name (case and composition aside)
-    /// exists. Nothing is ever replaced. `mode` counts up to 0o777 and its owner can always read it.
+    /// Gives the complete, verified file its attributes; its name it gets with
+    /// [`WholeFile::name_all`]. `mode` counts up to 0o777 and its owner can always read it.
     ///
     /// # Errors
-    /// `Incomplete` if bytes are missing at the end, `PartGone` if the part was removed or replaced,
-    /// `NoFreeName`. After an error the part is still where it was, unless only making the new name
-    /// durable failed.
-    pub fn finish(self, mode: u32, mtime: ModTime) -> Result<SafePath, DiskError> {
-        self.finish_one(mode, mtime)
-    }
-
-    /// As [`finish`](Self::finish) for many small files, with two syncs for all of them instead of
-    /// two for each. The answers are in the order given. Each part holds two handles of the
-    /// process's limit, so a batch is some hundreds at most. The sync takes the whole filesystem,
-    /// so one large file is better finished alone.
-    #[cfg(target_os = "linux")]
-    pub fn finish_many(batch: &[(Self, u32, ModTime)]) -> Vec<Result<SafePath, DiskError>> {
-        let mut complete: Vec<_> = batch
-            .iter()
-            .map(|(part, mode, mtime)| part.complete(*mode, *mtime))
-            .collect();
-        // No file may carry its name before its bytes are durable.
-        sync_filesystems(batch, &mut complete);
-        let mut placed: Vec<_> = batch
-            .iter()
-            .zip(complete)
-            .map(|((part, ..), complete)| complete.and_then(|now| part.place(&now)))
-            .collect();
-        sync_filesystems(batch, &mut placed);
-        placed
-    }
-
-    /// As [`finish`](Self::finish), one after the other: this system cannot sync a filesystem.
-    #[cfg(not(target_os = "linux"))]
-    pub fn finish_many(batch: &[(Self, u32, ModTime)]) -> Vec<Result<SafePath, DiskError>> {
-        batch
-            .iter()
-            .map(|(part, mode, mtime)| part.finish_one(*mode, *mtime))
-            .collect()
+    /// `Incomplete` if bytes are missing at the end, `PartGone` if the part was removed. The part is
+    /// still where it was then.
+    pub fn complete(self, mode: u32, mtime: ModTime) -> Result<WholeFile, DiskError> {
+        let shared = self.shared;
+        shared.over.store(true, Ordering::Release);
+        let now = shared.check_linked()?;
+        let (have, size) = (now.len(), shared.size);
+        if have != size {
+            let path = shared.path.clone();
+            return Err(DiskError::Incomplete { path, have, size });
+        }
+        set_attributes(&shared.file, mode | 0o400, mtime).map_err(|e| shared.fail(e))?;
+        Ok(WholeFile {
+            target: self.target,
+            rel: self.rel,
+            name: self.name,
+            folder: Arc::clone(&shared.folder),
+            path: shared.path.clone(),
+            id: (now.dev(), now.ino()),
+            own: WholeFile::is_synced_alone(size).then_some(shared),
+        })
     }
 
     /// Removes the part file. If it is gone already, or another one has its name, that is left so.
@@ -273,73 +261,9 @@ impl PartFile {
             .metadata()
             .map_err(|e| self.shared.fail(e))?;
         let mut names = self.target.names();
-        if self.check_named(&now).is_err() {
-            return Ok(());
-        }
-        let folder = &self.shared.folder;
         names
-            .with_own_change(folder, || {
-                rustix::fs::unlinkat(folder, &self.name, AtFlags::empty()).map_err(Into::into)
-            })
+            .remove(&self.shared.folder.dir, &self.name, (now.dev(), now.ino()))
             .map_err(|e| self.shared.fail(e))
-    }
-
-    fn finish_one(&self, mode: u32, mtime: ModTime) -> Result<SafePath, DiskError> {
-        let complete = self.complete(mode, mtime)?;
-        self.shared
-            .file
-            .sync_all()
-            .map_err(|e| self.shared.fail(e))?;
-        let name = self.place(&complete)?;
-        self.shared.sync_folder()?;
-        Ok(name)
-    }
-
-    /// Sets the attributes of a file that has its full length.
-    fn complete(&self, mode: u32, mtime: ModTime) -> Result<Metadata, DiskError> {
-        self.shared.over.store(true, Ordering::Release);
-        let now = self.shared.check_linked()?;
-        let (have, size) = (now.len(), self.size());
-        if have != size {
-            return Err(DiskError::Incomplete {
-                path: self.shared.path.clone(),
-                have,
-                size,
-            });
-        }
-        set_attributes(&self.shared.file, mode | 0o400, mtime).map_err(|e| self.shared.fail(e))?;
-        Ok(now)
-    }
-
-    fn place(&self, complete: &Metadata) -> Result<SafePath, DiskError> {
-        let mut names = self.target.names();
-        self.check_named(complete)?;
-        names
-            .place(&self.shared.folder, &self.name, self.rel.file_name())
-            .map(|name| self.rel.with_file_name(&name))
-            .map_err(|error| match error {
-                PlaceError::NoFreeName => DiskError::NoFreeName {
-                    path: self.shared.path.clone(),
-                },
-                PlaceError::Io(error) => self.shared.fail(error),
-            })
-    }
-
-    /// Whether the part's name still leads to the file that was written.
-    fn check_named(&self, file: &Metadata) -> Result<(), DiskError> {
-        let named = self
-            .shared
-            .folder
-            .symlink_metadata(&self.name)
-            .map_err(|e| self.shared.fail(e))?;
-        use cap_std::fs::MetadataExt as _;
-        if (named.dev(), named.ino()) == (file.dev(), file.ino()) {
-            Ok(())
-        } else {
-            Err(DiskError::PartGone {
-                path: self.shared.path.clone(),
-            })
-        }
     }
 
     fn read_exact(&self, buf: &mut [u8], offset: u64) -> Result<(), DiskError> {
@@ -357,24 +281,6 @@ impl PartFile {
     fn out_of_range(&self) -> DiskError {
         DiskError::OutOfRange {
             path: self.shared.path.clone(),
-        }
-    }
-}
-
-/// Syncs every filesystem with a part that stands well so far; a failure is every such part's.
-#[cfg(target_os = "linux")]
-fn sync_filesystems<T>(batch: &[(PartFile, u32, ModTime)], results: &mut [Result<T, DiskError>]) {
-    let mut synced: HashMap<u64, Result<(), Errno>> = HashMap::new();
-    for ((part, ..), result) in batch.iter().zip(results) {
-        if result.is_err() {
-            continue;
-        }
-        let shared = &part.shared;
-        let answer = synced
-            .entry(shared.device)
-            .or_insert_with(|| rustix::fs::syncfs(&shared.file));
-        if let Err(errno) = *answer {
-            *result = Err(shared.fail(errno));
         }
     }
 }
@@ -419,22 +325,18 @@ impl PartSync {
 }
 
 impl Shared {
+    /// The bytes and the attributes survive a power cut.
+    pub(super) fn sync_file(&self) -> Result<(), DiskError> {
+        self.file.sync_all().map_err(|e| self.fail(e))
+    }
+
     fn sync(&self) -> Result<(), DiskError> {
         self.file.sync_data().map_err(|e| self.fail(e))?;
         if !self.rooted.load(Ordering::Acquire) {
-            self.sync_folder()?;
+            sync_folder(&self.folder.dir).map_err(|e| self.fail(e))?;
             self.rooted.store(true, Ordering::Release);
         }
         self.check_linked().map(drop)
-    }
-
-    fn sync_folder(&self) -> Result<(), DiskError> {
-        let folder = readable(&self.folder).map_err(|e| self.fail(e))?;
-        match rustix::fs::fsync(folder) {
-            // Some network filesystems have no sync for folders.
-            Ok(()) | Err(Errno::INVAL) => Ok(()),
-            Err(error) => Err(self.fail(error)),
-        }
     }
 
     /// Bytes in a file that nobody can open any more are not worth receiving.

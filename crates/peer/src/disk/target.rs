@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
@@ -48,7 +49,24 @@ struct Inner {
     root: PathBuf,
     /// Files finish on several threads; held for one rename and what it looks at, never for a sync.
     names: Mutex<FolderNames>,
+    /// The last folder that a file was put in: most follow others of the same. Held for moments.
+    recent: Mutex<Option<Recent>>,
 }
+
+/// An open folder below the target, shared by the files in it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub dir: Dir,
+}
+
+struct Recent {
+    parent: String,
+    folder: Arc<Folder>,
+    opened: Instant,
+}
+
+/// How long a folder is used without looking where its path leads now.
+const RECENT: Duration = Duration::from_secs(1);
 
 impl Target {
     /// Opens the folder and creates it, with its parents, if it is missing. The given path itself
@@ -66,6 +84,7 @@ impl Target {
                 dir,
                 root,
                 names: Mutex::default(),
+                recent: Mutex::default(),
             }),
         })
     }
@@ -119,24 +138,54 @@ impl Target {
             .map_err(|e| DiskError::target(&self.path_of(rel), e))
     }
 
-    /// The open folder that `rel` lies in, created where it is missing.
-    pub(super) fn folder_of(&self, rel: &SafePath) -> Result<Dir, DiskError> {
-        match rel.parent() {
-            Some(parent) => self.walk(&parent, Missing::Create).map(|(dir, _)| dir),
-            None => self
-                .inner
-                .dir
-                .try_clone()
-                .map_err(|e| DiskError::target(self.root(), e)),
+    /// The open folder that `rel` lies in, created where it is missing. It may have been removed
+    /// since it was opened: see [`forget_folder`](Self::forget_folder).
+    pub(super) fn folder_of(&self, rel: &SafePath) -> Result<Arc<Folder>, DiskError> {
+        let parent = rel.parent();
+        let path = parent.as_ref().map_or("", |p| p.as_str());
+        let recent = self.recent().as_ref().and_then(|recent| {
+            let holds = recent.parent == path && recent.opened.elapsed() < RECENT;
+            holds.then(|| Arc::clone(&recent.folder))
+        });
+        if let Some(folder) = recent {
+            return Ok(folder);
         }
+        let dir = match &parent {
+            Some(parent) => self.walk(parent, Missing::Create)?.0,
+            None => self.clone_root()?,
+        };
+        let folder = Arc::new(Folder { dir });
+        *self.recent() = Some(Recent {
+            parent: path.to_owned(),
+            folder: Arc::clone(&folder),
+            opened: Instant::now(),
+        });
+        Ok(folder)
+    }
+
+    /// The next [`folder_of`](Self::folder_of) goes by the path again.
+    pub(super) fn forget_folder(&self) {
+        *self.recent() = None;
     }
 
     /// The open folder that `rel` lies in, if it is there.
     pub(super) fn existing_folder_of(&self, rel: &SafePath) -> Result<Dir, DiskError> {
         match rel.parent() {
             Some(parent) => self.walk(&parent, Missing::Fail).map(|(dir, _)| dir),
-            None => self.folder_of(rel),
+            None => self.clone_root(),
         }
+    }
+
+    fn clone_root(&self) -> Result<Dir, DiskError> {
+        let root = self.inner.dir.try_clone();
+        root.map_err(|e| DiskError::target(self.root(), e))
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Option<Recent>> {
+        self.inner
+            .recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, FolderNames> {
@@ -196,6 +245,15 @@ fn enter(dir: &Dir, name: &str, missing: Missing) -> io::Result<(Dir, bool)> {
 pub(super) fn readable(dir: &Dir) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, ".", flags, Mode::empty())?)
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
+    match rustix::fs::fsync(readable(dir)?) {
+        // Some network filesystems have no sync for folders.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Sets permissions (never more than 0o777, so nothing becomes setuid) and modification time.

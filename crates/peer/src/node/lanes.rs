@@ -10,31 +10,52 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_core::input::{Input, LinkNews};
-use kith_protocol::frame::{Chunk, Frame, FrameError, Hashes};
+use kith_protocol::frame::{self, Chunk, Frame, FrameError, Hashes};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, PeerId, RoomId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::fetching::FetchMessage;
+use crate::disk::SourceEntry;
 use crate::rtc::Lane;
 
-/// Chunk payloads that a sender may have on the way before the receiver says they are durable,
-/// in units of [`limits::CHUNK`]. Wide enough that a disk's sync does not stop the sender.
-pub(crate) const WINDOW: usize = 192;
+/// What a sender may have on the way before the receiver says it is durable, as
+/// [`weight`]s. Wide enough that a disk's sync does not stop the sender.
+pub(crate) const WINDOW: u32 = 192 * weight(limits::CHUNK);
 
-/// As many chunks wait in memory for a fetch's disk: all that the other side may send unasked, so
-/// that a slow disk never makes the lane, and with it the messages, wait.
-pub(crate) const QUEUE: usize = WINDOW;
+/// As much waits in memory for a fetch's disk: all that the other side may send unasked, so that a
+/// slow disk never makes the lane, and with it the messages, wait.
+const QUEUE: u32 = WINDOW;
 
-/// As many again from all other holders of what is fetched: no more is asked of them at a time.
-const OTHERS: usize = 192;
+/// As much again from all other holders of what is fetched: no more is asked of them at a time.
+const OTHERS: u32 = 192 * weight(limits::CHUNK);
 
 /// Frames of hashes that wait for a fetch; each is 64 KiB at most.
 const HASHES: usize = 32;
 
 /// Frames that are taken from a lane at once.
 const TOGETHER: usize = 32;
+
+/// What a chunk takes of a window and of memory, in KiB: its payload, and one for what goes with it.
+pub(crate) const fn weight(payload: usize) -> u32 {
+    // `min` is not for constants.
+    let longer = payload > limits::CHUNK;
+    let payload = if longer { limits::CHUNK } else { payload };
+    payload.div_ceil(1024) as u32 + 1
+}
+
+/// What these chunks of a file take.
+fn weight_of(size: u64, ranges: &RangeSet) -> u64 {
+    let all = ranges.count().saturating_mul(weight(limits::CHUNK).into());
+    let last = frame::chunks(size).saturating_sub(1);
+    let short = weight(limits::CHUNK) - weight(frame::chunk_len(size, last) as usize);
+    if ranges.contains(last) {
+        all.saturating_sub(short.into())
+    } else {
+        all
+    }
+}
 
 /// A chunk and its place in the fetch's queue.
 pub(crate) struct Queued {
@@ -79,8 +100,8 @@ impl Taker {
     pub fn new(worker: mpsc::UnboundedSender<FetchMessage>) -> Self {
         Taker {
             worker,
-            places: Arc::new(Semaphore::new(QUEUE)),
-            others: Arc::new(Semaphore::new(OTHERS)),
+            places: semaphore(QUEUE),
+            others: semaphore(OTHERS),
             hashes: Arc::new(Semaphore::new(HASHES)),
             turns: Arc::default(),
         }
@@ -98,7 +119,13 @@ pub(crate) struct Lanes {
 struct Inner {
     lanes: HashMap<LinkId, Lane>,
     routes: HashMap<(LinkId, u32), Route>,
-    windows: HashMap<(LinkId, u32), Arc<Semaphore>>,
+    windows: HashMap<(LinkId, u32), Window>,
+}
+
+/// The window of a serve.
+struct Window {
+    free: Arc<Semaphore>,
+    source: Arc<[SourceEntry]>,
 }
 
 #[derive(Clone)]
@@ -129,7 +156,7 @@ impl Lanes {
             });
             i.windows.retain(|(l, _), window| {
                 if *l == link {
-                    window.close();
+                    window.free.close();
                 }
                 *l != link
             });
@@ -161,7 +188,7 @@ impl Lanes {
             taker,
             source,
             turn,
-            window: Arc::new(Semaphore::new(WINDOW)),
+            window: semaphore(WINDOW),
             gone: CancellationToken::new(),
         };
         self.with(|i| i.routes.insert((link, transfer), route));
@@ -173,15 +200,24 @@ impl Lanes {
         }
     }
 
-    /// The window of a serve, in chunks.
-    pub fn window(&self, link: LinkId, transfer: u32) -> Arc<Semaphore> {
-        let window = Arc::new(Semaphore::new(WINDOW));
-        let before = self.with(|i| i.windows.insert((link, transfer), Arc::clone(&window)));
+    /// The window of a serve of these files; places are taken by [`weight`].
+    pub fn window(
+        &self,
+        link: LinkId,
+        transfer: u32,
+        source: &Arc<[SourceEntry]>,
+    ) -> Arc<Semaphore> {
+        let free = semaphore(WINDOW);
+        let window = Window {
+            free: Arc::clone(&free),
+            source: Arc::clone(source),
+        };
+        let before = self.with(|i| i.windows.insert((link, transfer), window));
         if let Some(before) = before {
             // The receiver gave one number to two transfers: whoever waits there waits in vain.
-            before.close();
+            before.free.close();
         }
-        window
+        free
     }
 
     /// Ends a serve's window; another serve's under the same number stays.
@@ -189,7 +225,10 @@ impl Lanes {
         window.close();
         self.with(|i| {
             let at = (link, transfer);
-            if i.windows.get(&at).is_some_and(|w| Arc::ptr_eq(w, window)) {
+            if i.windows
+                .get(&at)
+                .is_some_and(|w| Arc::ptr_eq(&w.free, window))
+            {
                 i.windows.remove(&at);
             }
         });
@@ -197,14 +236,18 @@ impl Lanes {
 
     /// These chunks of a serve are no longer on the way: they are durable there, or did not come
     /// right and are asked for again. Without the latter their places would be lost for good.
-    pub fn arrived(&self, link: LinkId, transfer: u32, ranges: &RangeSet) {
+    pub fn arrived(&self, link: LinkId, transfer: u32, entry: u32, ranges: &RangeSet) {
         self.with(|i| {
-            if let Some(window) = i.windows.get(&(link, transfer)) {
-                // What is named twice, or was never sent, must not widen the window.
-                let room = WINDOW.saturating_sub(window.available_permits());
-                let count = usize::try_from(ranges.count()).unwrap_or(usize::MAX);
-                window.add_permits(count.min(room));
-            }
+            let Some(window) = i.windows.get(&(link, transfer)) else {
+                return;
+            };
+            let Some(file) = window.source.get(entry as usize) else {
+                return;
+            };
+            // What is named twice, or was never sent, must not widen the window.
+            let room = (WINDOW as usize).saturating_sub(window.free.available_permits());
+            let weight = usize::try_from(weight_of(file.size, ranges)).unwrap_or(usize::MAX);
+            window.free.add_permits(weight.min(room));
         });
     }
 
@@ -215,6 +258,10 @@ impl Lanes {
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn semaphore(places: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(places as usize))
 }
 
 /// Reads a lane until it closes.
@@ -257,18 +304,22 @@ pub(crate) async fn read(
                         tracing::trace!(chunk.transfer, unexpected, "chunk of no transfer");
                         continue;
                     };
-                    let Ok(window) = Arc::clone(&route.window).try_acquire_owned() else {
+                    let weight = weight(chunk.payload.len());
+                    let window = Arc::clone(&route.window).try_acquire_many_owned(weight);
+                    let Ok(window) = window else {
                         tracing::warn!(%peer, "more chunks than the window allows");
                         let _ = news(LinkNews::Broken(Code::PeerProtocol)).await;
                         return;
                     };
-                    if route.taker.places.available_permits() == 0 {
+                    if route.taker.places.available_permits() < weight as usize {
                         // The worker must see what there is before it can make room.
                         batch.deliver();
                     }
                     let Some(route) = &batch.route else { continue };
                     let place = tokio::select! {
-                        place = Arc::clone(&route.taker.places).acquire_owned() => place.ok(),
+                        place = Arc::clone(&route.taker.places).acquire_many_owned(weight) => {
+                            place.ok()
+                        }
                         () = route.gone.cancelled() => None,
                     };
                     if let Some(place) = place {
@@ -301,7 +352,7 @@ pub(crate) async fn read(
                     }
                 }
                 Ok(Frame::Ack(ack)) => {
-                    lanes.arrived(link, ack.transfer, &ack.ranges);
+                    lanes.arrived(link, ack.transfer, ack.entry, &ack.ranges);
                     let (transfer, entry, ranges) = (ack.transfer, ack.entry, ack.ranges);
                     if news(LinkNews::Ack {
                         transfer,
@@ -346,31 +397,49 @@ impl Batch {
 }
 
 const _: () = assert!(
-    (QUEUE + OTHERS + HASHES) * limits::CHUNK <= 32 * 1024 * 1024,
+    (QUEUE + OTHERS) as usize * 1024 + HASHES * limits::CHUNK <= 32 * 1024 * 1024,
     "memory a fetch may hold"
 );
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{EntryKind, ModTime};
 
     #[test]
     fn chunks_that_are_asked_for_again_give_their_places_back() {
         let (lanes, link) = (Lanes::default(), LinkId([1; 8]));
-        let window = lanes.window(link, 1);
-        let whole = window.try_acquire_many(WINDOW as u32);
+        let chunk = limits::CHUNK as u64;
+        let file = |size| SourceEntry {
+            wire_path: "f".into(),
+            real: "f".into(),
+            kind: EntryKind::File,
+            size,
+            mode: 0o600,
+            mtime: ModTime::default(),
+        };
+        let source: Arc<[SourceEntry]> = [file(1000 * chunk), file(5 * chunk + 1)].into();
+        let window = lanes.window(link, 1, &source);
+        let whole = window.try_acquire_many(WINDOW);
         whole.expect("a window that is all free").forget();
-        let mut ranges = RangeSet::new();
-        ranges.insert(0, 100);
-        lanes.arrived(link, 2, &ranges);
-        assert_eq!(window.available_permits(), 0, "another transfer");
-        lanes.arrived(link, 1, &ranges);
-        assert_eq!(window.available_permits(), 100);
-        lanes.arrived(link, 1, &ranges);
-        assert_eq!(
-            window.available_permits(),
-            WINDOW,
-            "and no more than there are"
-        );
+        let mut free = 0;
+        let mut arrives = |transfer, entry, (from, to), weight: u32| {
+            let mut ranges = RangeSet::new();
+            ranges.insert(from, to);
+            lanes.arrived(link, transfer, entry, &ranges);
+            free += weight;
+            assert_eq!(
+                window.available_permits(),
+                free as usize,
+                "{transfer} {entry}"
+            );
+        };
+        arrives(2, 0, (0, 100), 0);
+        arrives(1, 2, (0, 100), 0);
+        arrives(1, 0, (0, 100), 6500);
+        arrives(1, 1, (0, 5), 325);
+        arrives(1, 1, (4, 6), 65 + 2);
+        // And no more than there are.
+        arrives(1, 0, (0, u64::MAX), WINDOW - 6500 - 325 - 67);
     }
 }

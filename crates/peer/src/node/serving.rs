@@ -19,7 +19,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::faults::source_code;
 use super::hashing::{Next, OfferHashes, Place};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, weight};
 use super::pacing::{Bound, Gate};
 use super::tasks::Tasks;
 use crate::disk::{ChunkRead, DiskError, EntryKind, ROW, SourceEntry, SourceReader};
@@ -117,7 +117,7 @@ impl Serving {
         let wants = Arc::new(Wants::default());
         let (items, queue) = mpsc::channel(BATCHES);
         // Made here, not by the task: a stop may come before the task's first step.
-        let window = lanes.window(plan.link, plan.transfer);
+        let window = lanes.window(plan.link, plan.transfer, &plan.source);
         let serving = Serving {
             wants: Arc::clone(&wants),
             lanes: lanes.clone(),
@@ -170,7 +170,7 @@ impl Serving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if queue.ranges.len() < MOST_WANTS {
-            self.lanes.arrived(self.link, self.transfer, &ranges);
+            self.lanes.arrived(self.link, self.transfer, entry, &ranges);
             queue.ranges.push_back((entry, ranges));
             self.wants.more.notify_one();
         }
@@ -216,7 +216,8 @@ impl Sender {
                     self.news(ServeNews::Sent { entry, ranges }).await;
                     for frame in frames {
                         if let Some(window) = &self.window {
-                            let Ok(place) = window.acquire().await else {
+                            let weight = weight(frame.len().saturating_sub(HEADER));
+                            let Ok(place) = window.acquire_many(weight).await else {
                                 return;
                             };
                             place.forget();

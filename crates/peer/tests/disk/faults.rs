@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use kith_peer::disk::{CHUNK, DiskFault, Target};
 
-use super::{MTIME, bytes, list, part, receive, safe, write_all};
+use super::{MTIME, bytes, finish, list, part, receive, safe, write_all};
 
 /// A download folder beside a folder that nothing may ever reach.
 struct Scene {
@@ -76,7 +76,7 @@ fn a_link_planted_as_the_final_name_is_kept_and_not_followed() {
     let part = part(&scene.target, "h", 1, 1).unwrap();
     part.write_chunk(0, b"x").unwrap();
     symlink(scene.outside().join("new"), scene.target.root().join("h")).unwrap();
-    assert_eq!(part.finish(0o644, MTIME).unwrap().as_str(), "h (1)");
+    assert_eq!(finish(part, 0o644, MTIME).unwrap().as_str(), "h (1)");
     scene.assert_outside_untouched();
 }
 
@@ -124,7 +124,7 @@ fn a_link_that_replaces_folder_or_part_in_mid_transfer_is_not_followed() {
     fs::rename(root.join("d"), root.join("moved")).unwrap();
     symlink(scene.outside(), root.join("d")).unwrap();
     one.write_chunk(0, b"x").unwrap();
-    one.finish(0o644, MTIME).unwrap();
+    finish(one, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(root.join("moved/f")).unwrap(), b"x");
 
     let two = part(&scene.target, "g", 1, 1).unwrap();
@@ -133,7 +133,7 @@ fn a_link_that_replaces_folder_or_part_in_mid_transfer_is_not_followed() {
     fs::rename(&name, root.join("elsewhere")).unwrap();
     symlink(scene.outside().join("secret"), &name).unwrap();
     assert_eq!(
-        two.finish(0o644, MTIME).unwrap_err().kind(),
+        finish(two, 0o644, MTIME).unwrap_err().kind(),
         DiskFault::Gone
     );
     assert!(!root.join("g").exists());
@@ -182,7 +182,7 @@ fn a_removed_part_is_noticed_and_begins_again() {
     fs::remove_file(&name).unwrap();
     assert_eq!(one.sync().unwrap_err().kind(), DiskFault::Gone);
     assert_eq!(
-        one.finish(0o644, MTIME).unwrap_err().kind(),
+        finish(one, 0o644, MTIME).unwrap_err().kind(),
         DiskFault::Gone
     );
 
@@ -294,7 +294,7 @@ fn a_full_disk_says_so_and_the_part_goes_on_after_there_is_room() {
     let error = write_all(&one, &data).unwrap_err();
     assert_eq!(error.kind(), DiskFault::Full, "{error}");
     assert!(error.to_string().contains("free some space"), "{error}");
-    assert!(one.finish(0o644, MTIME).is_err());
+    assert!(finish(one, 0o644, MTIME).is_err());
     assert_eq!(list(target.root()), [".f.0000000000000001.part"]);
 
     disk.remount("size=4m");
@@ -304,7 +304,7 @@ fn a_full_disk_says_so_and_the_part_goes_on_after_there_is_room() {
     for (index, chunk) in data.chunks(CHUNK).enumerate().skip(whole_chunks) {
         two.write_chunk(index as u64, chunk).unwrap();
     }
-    two.finish(0o644, MTIME).unwrap();
+    finish(two, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
 }
 

@@ -7,7 +7,7 @@ use kith_peer::disk::{CHUNK, DiskFault, ModTime, PartFile, PartTag, Target, chun
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 
-use super::{MTIME, bytes, file_hash, list, part, receive, safe, write_all};
+use super::{MTIME, bytes, file_hash, finish, finish_many, list, part, receive, safe, write_all};
 
 fn target() -> (tempfile::TempDir, Target) {
     let temp = tempfile::tempdir().unwrap();
@@ -55,7 +55,7 @@ fn chunks_may_come_in_any_order_but_only_where_they_belong() {
     let mut buf = vec![0; CHUNK];
     assert_eq!(part.read_chunk(2, &mut buf).unwrap(), 10);
     assert_eq!(buf[..10], data[2 * CHUNK..]);
-    part.finish(0o644, MTIME).unwrap();
+    finish(part, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
 }
 
@@ -89,7 +89,7 @@ fn chunks_in_a_row_are_written_together_and_read_back_once_let_go_of() {
         assert_eq!(part.read_chunk(index, &mut buf).unwrap(), chunk.len());
         assert_eq!(&buf[..chunk.len()], *chunk);
     }
-    part.finish(0o644, MTIME).unwrap();
+    finish(part, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
 }
 
@@ -136,7 +136,7 @@ fn a_part_is_found_again_and_read_back_into_the_hash() {
     }
     again.hash_up_to(&mut tree, 41).unwrap();
     assert_eq!(tree.root(size), file_hash(&data));
-    assert_eq!(again.finish(0o600, MTIME).unwrap().as_str(), "sub/f.bin");
+    assert_eq!(finish(again, 0o600, MTIME).unwrap().as_str(), "sub/f.bin");
     assert_eq!(fs::read(target.root().join("sub/f.bin")).unwrap(), data);
     assert_eq!(list(&target.root().join("sub")), ["f.bin"]);
 }
@@ -160,7 +160,7 @@ fn an_incomplete_file_gets_no_name() {
     let (_temp, target) = target();
     let part = part(&target, "f", 1, CHUNK as u64 + 1).unwrap();
     part.write_chunk(0, &bytes(CHUNK)).unwrap();
-    let error = part.finish(0o644, MTIME).unwrap_err();
+    let error = finish(part, 0o644, MTIME).unwrap_err();
     assert_eq!(error.kind(), DiskFault::Invalid);
     assert_eq!(list(target.root()), [".f.0000000000000001.part"]);
 }
@@ -215,7 +215,7 @@ fn modes_and_times_arrive_but_never_setuid_or_unreadable() {
         let on_disk = target.root().join(&list(target.root())[0]);
         assert_eq!(fs::metadata(on_disk).unwrap().mode() & 0o7777, 0o600);
         part.write_chunk(0, b"abc").unwrap();
-        part.finish(wanted, MTIME).unwrap();
+        finish(part, wanted, MTIME).unwrap();
         let found = fs::metadata(target.root().join(&name)).unwrap();
         assert_eq!(found.mode() & 0o7777, expected, "{wanted:o}");
         assert_eq!(
@@ -236,7 +236,7 @@ fn absurd_times_do_no_harm() {
     ];
     for (seconds, nanos) in table {
         let part = part(&target, "f", 1, 0).unwrap();
-        let name = part.finish(0o644, ModTime { seconds, nanos }).unwrap();
+        let name = finish(part, 0o644, ModTime { seconds, nanos }).unwrap();
         let found = fs::metadata(target.path_of(&name)).unwrap();
         if seconds == 0 {
             assert_eq!((found.mtime(), found.mtime_nsec()), (0, 999_999_999));
@@ -276,7 +276,7 @@ fn syncing_runs_beside_writing() {
         write_all(&part, &data).unwrap();
         syncing.join().unwrap().unwrap();
     });
-    part.finish(0o644, MTIME).unwrap();
+    finish(part, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
 }
 
@@ -286,7 +286,7 @@ fn holes_stay_holes_and_offsets_beyond_four_gib_are_exact() {
     let size = (5 << 30) + 3;
     let part = part(&target, "big", 1, size).unwrap();
     part.write_chunk(size / CHUNK as u64, b"end").unwrap();
-    part.finish(0o644, MTIME).unwrap();
+    finish(part, 0o644, MTIME).unwrap();
     let found = fs::metadata(target.root().join("big")).unwrap();
     assert_eq!(found.len(), size);
     assert!(found.blocks() * 512 < 1 << 20, "{}", found.blocks());
@@ -305,7 +305,7 @@ fn five_thousand_small_files_finish_in_order() {
                 (part, 0o644, MTIME)
             })
             .collect();
-        let names = PartFile::finish_many(&batch).into_iter();
+        let names = finish_many(batch).into_iter();
         assert_eq!(
             names
                 .map(|name| name.unwrap().to_string())
@@ -336,7 +336,7 @@ fn a_batch_finishes_in_order_and_one_bad_part_spoils_no_other() {
         })
         .collect();
     fs::remove_file(target.root().join(".d.0000000000000003.part")).unwrap();
-    let names: Vec<_> = PartFile::finish_many(&batch)
+    let names: Vec<_> = finish_many(batch)
         .into_iter()
         .map(|name| {
             name.map(|name| name.to_string())

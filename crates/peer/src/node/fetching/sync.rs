@@ -1,0 +1,194 @@
+//! The thread that makes durable what was written, and gives complete files their names.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kith_core::input::{FetchNews, Refusal};
+use kith_protocol::ranges::RangeSet;
+use tokio::sync::mpsc;
+
+use super::{FetchMessage, Report};
+use crate::disk::{PartSync, WholeFile};
+use crate::node::faults;
+use crate::node::tasks::Tasks;
+
+/// Small files that get their names together at most: one sync serves them all.
+const TOGETHER: usize = 512;
+/// How long the first of them waits for others. It is nothing beside the sync, which costs about as
+/// much for one as for all.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// A checkpoint: written ranges of entries.
+type Written = Vec<(u32, PartSync, RangeSet)>;
+
+enum Job {
+    Checkpoint(Written),
+    Name(u32, WholeFile),
+}
+
+/// The way to the thread. It ends when this is dropped, after all that was handed over.
+pub(super) struct Syncs {
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Held while a part is synced and that is said, and while a part is thrown away and that is
+    /// said: nothing of a part is called durable once it is known to be gone.
+    turn: Mutex<()>,
+    /// A checkpoint was handed over and is not done.
+    checkpointing: AtomicBool,
+    /// What is handed over and has no name yet is not wanted any more.
+    discarded: AtomicBool,
+}
+
+impl Syncs {
+    pub fn start(
+        worker: mpsc::WeakUnboundedSender<FetchMessage>,
+        report: &Report,
+        tasks: &Tasks,
+    ) -> Self {
+        let (jobs, queue) = mpsc::channel(TOGETHER);
+        let shared = Arc::<Shared>::default();
+        let thread = Thread {
+            shared: Arc::clone(&shared),
+            worker,
+            report: report.clone(),
+        };
+        tasks.spawn_blocking("fetch sync", move || thread.run(queue));
+        Syncs { jobs, shared }
+    }
+
+    /// Whether a checkpoint is on its way.
+    pub fn is_checkpointing(&self) -> bool {
+        self.shared.checkpointing.load(Ordering::Acquire)
+    }
+
+    /// Makes these durable, and says so.
+    pub fn checkpoint(&self, written: Written) {
+        self.shared.checkpointing.store(true, Ordering::Release);
+        self.send(Job::Checkpoint(written));
+    }
+
+    /// Gives a complete file its name, and says so; the worker is told too.
+    pub fn name(&self, entry: u32, file: WholeFile) {
+        self.send(Job::Name(entry, file));
+    }
+
+    /// Removes what has no name yet.
+    pub fn discard(&self) {
+        self.shared.discarded.store(true, Ordering::Release);
+    }
+
+    /// Held while a part is thrown away and that is said.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.shared.turn()
+    }
+
+    fn send(&self, job: Job) {
+        // The thread lives as long as there is a way to it.
+        let _ = self.jobs.blocking_send(job);
+    }
+}
+
+impl Shared {
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Thread {
+    shared: Arc<Shared>,
+    worker: mpsc::WeakUnboundedSender<FetchMessage>,
+    report: Report,
+}
+
+impl Thread {
+    fn run(&self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(TOGETHER);
+        while queue.blocking_recv_many(&mut jobs, TOGETHER) > 0 {
+            if jobs.len() < TOGETHER && jobs.iter().any(Job::gathers) {
+                std::thread::sleep(GATHER);
+                while jobs.len() < TOGETHER
+                    && let Ok(job) = queue.try_recv()
+                {
+                    jobs.push(job);
+                }
+            }
+            let mut files = Vec::new();
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Checkpoint(written) => self.checkpoint(written),
+                    Job::Name(entry, file) => files.push((entry, file)),
+                }
+            }
+            if !files.is_empty() {
+                self.name(files);
+            }
+        }
+    }
+
+    fn checkpoint(&self, written: Written) {
+        for (entry, part, ranges) in written {
+            let _turn = self.shared.turn();
+            match part.sync() {
+                Ok(()) => {
+                    part.release(&ranges);
+                    self.report.say(FetchNews::Durable { entry, ranges });
+                }
+                Err(error) if part.is_over() => tracing::debug!(%error, "checkpoint too late"),
+                // The writer may never notice: a sender that waits for these chunks to be durable
+                // sends no others.
+                Err(error) => {
+                    tracing::info!(%error, "the disk refused a checkpoint");
+                    // How many bytes lack is seen when the disk is looked at.
+                    let code = faults::target_code(&error);
+                    let missing = None;
+                    self.report
+                        .say(FetchNews::Refused(Refusal { code, missing }));
+                }
+            }
+        }
+        self.shared.checkpointing.store(false, Ordering::Release);
+    }
+
+    fn name(&self, files: Vec<(u32, WholeFile)>) {
+        let (entries, files): (Vec<u32>, Vec<WholeFile>) = files.into_iter().unzip();
+        if self.shared.discarded.load(Ordering::Acquire) {
+            return files.into_iter().for_each(discard);
+        }
+        let mut names = Vec::with_capacity(files.len());
+        let mut outcome = Ok(());
+        for (entry, name) in entries.into_iter().zip(WholeFile::name_all(&files)) {
+            match name {
+                Ok(name) => names.push((entry, name.as_str().to_owned())),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        let named = names.iter().map(|(entry, _)| *entry).collect();
+        if !names.is_empty() {
+            self.report.say(FetchNews::Finished(names));
+        }
+        if let Some(worker) = self.worker.upgrade() {
+            let _ = worker.send(FetchMessage::Named(named, outcome));
+        }
+    }
+}
+
+impl Job {
+    /// Whether it costs less together with others.
+    fn gathers(&self) -> bool {
+        match self {
+            Job::Checkpoint(_) => false,
+            Job::Name(_, file) => !file.is_large(),
+        }
+    }
+}
+
+fn discard(file: WholeFile) {
+    if let Err(error) = file.discard() {
+        tracing::debug!(%error, "part file not removed");
+    }
+}
