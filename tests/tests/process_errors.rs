@@ -6,14 +6,13 @@
     reason = "a test picks the one change it waits for"
 )]
 
-use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kith_tests::process::{Ended, Kith, kith_bin};
-use kith_tests::random_file;
 use kith_tests::tmpfs::Tmpfs;
+use kith_tests::{random_file, sha256};
 
 const INVITE: &str =
     "kith://127.0.0.1:1/j#v1.BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU.BgYGBgYGBgYGBgYGBgYGBg";
@@ -129,68 +128,85 @@ fn a_profile_in_use() {
     );
 }
 
+/// Ada sends a file to Bob, whose disk is smaller than it.
+struct FullDisk {
+    sender: Kith,
+    _server: Kith,
+    disk: Tmpfs,
+    // Dropped after what is mounted in it.
+    dir: tempfile::TempDir,
+    file: PathBuf,
+    invite: String,
+}
+
+impl FullDisk {
+    /// `None` for those who may not mount a disk.
+    fn new() -> Option<FullDisk> {
+        if !rustix::process::geteuid().is_root() {
+            println!("cannot run: mounting a small tmpfs needs root");
+            return None;
+        }
+        let (_server, addr) = Kith::room_server(0);
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Tmpfs::mount(&dir.path().join("disk"), "16m");
+        let file = dir.path().join("big.bin");
+        random_file(&file, 40_000_000);
+        let url = format!("http://{addr}");
+        let send = ["send", file.to_str().unwrap(), "--server", &url];
+        let mut sender = Kith::start(&dir.path().join("ada"), "Ada", &send);
+        let invite = sender.wait("an invite", |v| v["invite"].as_str().map(str::to_string));
+        Some(FullDisk {
+            sender,
+            _server,
+            disk,
+            dir,
+            file,
+            invite,
+        })
+    }
+
+    fn receive(&self, rest: &[&str]) -> Kith {
+        let into = self.disk.0.to_str().unwrap();
+        let receive = ["receive", &self.invite, "--into", into, "--yes"];
+        let args = [&receive[..], rest].concat();
+        Kith::start(&self.dir.path().join("bob"), "Bob", &args)
+    }
+
+    /// With space enough, the receiver gets the file as it is, and both end well.
+    fn goes_through(self, receiver: Kith) {
+        let ended = receiver.wait_end();
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert_eq!(sha256(&self.disk.0.join("big.bin")), sha256(&self.file));
+        assert_eq!(self.sender.wait_end().code, Some(0));
+    }
+}
+
 #[test]
 fn a_full_disk_names_itself_and_the_same_command_goes_on_when_there_is_space() {
-    if !rustix::process::geteuid().is_root() {
-        println!("cannot run: mounting a small tmpfs needs root");
-        return;
-    }
-    let (_server, addr) = Kith::room_server(0);
-    let dir = tempfile::tempdir().unwrap();
-    let disk = Tmpfs::mount(&dir.path().join("disk"), "16m");
-    let file = dir.path().join("big.bin");
-    random_file(&file, 40_000_000);
-    let url = format!("http://{addr}");
-    let send = ["send", file.to_str().unwrap(), "--server", &url];
-    let mut sender = Kith::start(&dir.path().join("ada"), "Ada", &send);
-    let invite = sender.wait("an invite", |v| v["invite"].as_str().map(str::to_string));
-    let into = disk.0.to_str().unwrap();
-    let receive = ["receive", &invite, "--into", into, "--yes"];
-    let ended = Kith::start(&dir.path().join("bob"), "Bob", &receive).wait_end();
-    refused(&ended, 7, "full");
+    let Some(scene) = FullDisk::new() else { return };
+    refused(&scene.receive(&[]).wait_end(), 7, "full");
     assert!(
-        !disk.0.join("big.bin").exists(),
+        !scene.disk.0.join("big.bin").exists(),
         "nothing half-written has the final name"
     );
-    disk.resize("80m");
-    let ended = Kith::start(&dir.path().join("bob"), "Bob", &receive).wait_end();
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert_eq!(
-        fs::metadata(disk.0.join("big.bin")).unwrap().len(),
-        40_000_000
-    );
-    assert_eq!(sender.wait_end().code, Some(0));
+    scene.disk.resize("80m");
+    let again = scene.receive(&[]);
+    scene.goes_through(again);
 }
 
 #[test]
 fn a_command_that_waits_goes_on_by_itself_when_there_is_space() {
-    if !rustix::process::geteuid().is_root() {
-        println!("cannot run: mounting a small tmpfs needs root");
+    let Some(mut scene) = FullDisk::new() else {
         return;
-    }
-    let (_server, addr) = Kith::room_server(0);
-    let dir = tempfile::tempdir().unwrap();
-    let disk = Tmpfs::mount(&dir.path().join("disk"), "16m");
-    let file = dir.path().join("big.bin");
-    random_file(&file, 40_000_000);
-    let url = format!("http://{addr}");
-    let send = ["send", file.to_str().unwrap(), "--server", &url];
-    let mut sender = Kith::start(&dir.path().join("ada"), "Ada", &send);
-    let invite = sender.wait("an invite", |v| v["invite"].as_str().map(str::to_string));
-    let into = disk.0.to_str().unwrap();
-    let receive = ["receive", &invite, "--into", into, "--yes", "--wait"];
-    let mut receiver = Kith::start(&dir.path().join("bob"), "Bob", &receive);
+    };
+    let mut receiver = scene.receive(&["--wait"]);
     let blocked = receiver.wait_fields("offer", &[("phase", "blocked"), ("why", "disk-full")]);
     let missing = blocked["missing"].as_u64().unwrap();
     assert!((20_000_000..40_000_000).contains(&missing), "{blocked}");
-    sender.wait("the sender to see it", |v| {
+    scene.sender.wait("the sender to see it", |v| {
         let r = &v["receivers"][0];
         (r["phase"] == "blocked" && r["why"] == "disk-full").then_some(())
     });
-    disk.resize("80m");
-    let ended = receiver.wait_end();
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    let arrived = kith_tests::sha256(&disk.0.join("big.bin"));
-    assert_eq!(arrived, kith_tests::sha256(&file));
-    assert_eq!(sender.wait_end().code, Some(0));
+    scene.disk.resize("80m");
+    scene.goes_through(receiver);
 }

@@ -11,6 +11,7 @@ use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, derive, frame};
 
 use super::dice::Dice;
+use super::node::Worker;
 
 /// Chunks that go together.
 pub(crate) const BATCH: usize = 16;
@@ -91,6 +92,12 @@ pub(crate) struct Serving {
     /// What the receiver wants at most, and when the next may go by all bounds.
     pub pace: Bucket,
     pub ready_at: u64,
+}
+
+impl Worker for Serving {
+    fn run(&self) -> u32 {
+        self.run
+    }
 }
 
 impl Serving {

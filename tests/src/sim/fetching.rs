@@ -12,6 +12,7 @@ use kith_protocol::{Code, LinkId, frame};
 use super::dice::Dice;
 use super::disk::{BATCH, Disk, Part, digest};
 use super::net::Piece;
+use super::node::Worker;
 
 /// Bytes between checkpoints, and milliseconds.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
@@ -66,6 +67,12 @@ struct Open {
     have: RangeSet,
     fresh: RangeSet,
     durable: RangeSet,
+}
+
+impl Worker for Fetching {
+    fn run(&self) -> u32 {
+        self.run
+    }
 }
 
 impl Fetching {

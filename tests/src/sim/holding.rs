@@ -11,17 +11,24 @@ use kith_protocol::{LinkId, frame};
 
 use super::disk::{BATCH, Disk};
 use super::net::{Packet, Piece};
+use super::node::{Worker, of_run, stop_run};
 use super::world::{Event, What, World};
 
 /// A hold worker.
 #[derive(Debug)]
 pub(crate) struct Holding {
-    pub run: u32,
+    run: u32,
     pub link: LinkId,
     transfer: u32,
     record: Arc<FetchRecord>,
     wants: VecDeque<(u32, Vec<u64>, Option<String>)>,
     scheduled: bool,
+}
+
+impl Worker for Holding {
+    fn run(&self) -> u32 {
+        self.run
+    }
 }
 
 impl World {
@@ -50,7 +57,7 @@ impl World {
                 ranges,
                 name,
             } => {
-                if let Some(h) = p.holding.get_mut(&key).filter(|h| h.run == run) {
+                if let Some(h) = of_run(&mut p.holding, key, run) {
                     let all: Vec<u64> = ranges.ranges().iter().flat_map(|&(a, b)| a..b).collect();
                     let batches = all.chunks(BATCH);
                     h.wants
@@ -59,9 +66,7 @@ impl World {
                 self.plan_hold(n, key);
             }
             HoldEffect::Stop => {
-                if p.holding.get(&key).is_some_and(|h| h.run == run) {
-                    p.holding.remove(&key);
-                }
+                stop_run(&mut p.holding, key, run);
             }
         }
     }
@@ -84,8 +89,8 @@ impl World {
     /// A worker takes its next step.
     pub(super) fn hold_step(&mut self, n: usize, key: HoldKey, run: u32) {
         let node = &mut self.nodes[n];
-        let h = node.process.as_mut().and_then(|p| p.holding.get_mut(&key));
-        let Some(h) = h.filter(|h| h.run == run) else {
+        let p = node.process.as_mut();
+        let Some(h) = p.and_then(|p| of_run(&mut p.holding, key, run)) else {
             return;
         };
         h.scheduled = false;

@@ -88,6 +88,30 @@ pub(crate) struct Process {
     pub timeouts: u32,
 }
 
+/// What works for an engine until it is told to stop, known by a key and the number of its run.
+pub(crate) trait Worker {
+    fn run(&self) -> u32;
+}
+
+/// The worker of a key, if it is still that run of it: effects may come late.
+pub(crate) fn of_run<K: Ord, W: Worker>(
+    workers: &mut BTreeMap<K, W>,
+    key: K,
+    run: u32,
+) -> Option<&mut W> {
+    workers.get_mut(&key).filter(|w| w.run() == run)
+}
+
+/// Ends the worker of a key, if it is still that run of it.
+pub(crate) fn stop_run<K: Ord + Copy, W: Worker>(
+    workers: &mut BTreeMap<K, W>,
+    key: K,
+    run: u32,
+) -> Option<W> {
+    of_run(workers, key, run)?;
+    workers.remove(&key)
+}
+
 impl Node {
     /// An installation that does not run yet.
     pub fn new(name: &str) -> Self {

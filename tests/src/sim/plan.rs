@@ -214,9 +214,8 @@ const KINDS: &[(u64, Draw)] = &[
             only: d.percent(15).then_some(other),
         }
     }),
-    (3, |d, n| Action::ShareAgain {
-        peer: who(d, n),
-        pick: pick(d),
+    (3, |d, n| {
+        picked(d, n, |peer, pick| Action::ShareAgain { peer, pick })
     }),
     (5, |d, n| Action::Accept {
         peer: who(d, n),
@@ -224,21 +223,17 @@ const KINDS: &[(u64, Draw)] = &[
         dir: d.below(2) as u32,
     }),
     (8, |d, n| Action::AcceptAll(who(d, n))),
-    (2, |d, n| Action::Decline {
-        peer: who(d, n),
-        pick: pick(d),
+    (2, |d, n| {
+        picked(d, n, |peer, pick| Action::Decline { peer, pick })
     }),
-    (1, |d, n| Action::Withdraw {
-        peer: who(d, n),
-        pick: pick(d),
+    (1, |d, n| {
+        picked(d, n, |peer, pick| Action::Withdraw { peer, pick })
     }),
-    (5, |d, n| Action::Pause {
-        peer: who(d, n),
-        pick: pick(d),
+    (5, |d, n| {
+        picked(d, n, |peer, pick| Action::Pause { peer, pick })
     }),
-    (4, |d, n| Action::Resume {
-        peer: who(d, n),
-        pick: pick(d),
+    (4, |d, n| {
+        picked(d, n, |peer, pick| Action::Resume { peer, pick })
     }),
     (1, |d, n| Action::Reorder {
         peer: who(d, n),
@@ -275,9 +270,8 @@ const KINDS: &[(u64, Draw)] = &[
         peer: who(d, n),
         ms: d.one(&[1, 20, 200, 900]),
     }),
-    (1, |d, n| Action::RemovePart {
-        peer: who(d, n),
-        pick: pick(d),
+    (1, |d, n| {
+        picked(d, n, |peer, pick| Action::RemovePart { peer, pick })
     }),
     (2, |d, n| Action::BreakStore(who(d, n))),
     (4, |d, n| Action::MendStore(who(d, n))),
@@ -295,6 +289,11 @@ fn pair(d: &mut Dice, n: u64) -> (usize, usize) {
     let a = d.below(n);
     let b = (a + 1 + d.below(n - 1)) % n;
     (a as usize, b as usize)
+}
+
+/// An action of somebody with one of several things.
+fn picked(d: &mut Dice, n: u64, action: fn(usize, u32) -> Action) -> Action {
+    action(who(d, n), pick(d))
 }
 
 fn pick(d: &mut Dice) -> u32 {

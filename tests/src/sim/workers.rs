@@ -13,6 +13,7 @@ use kith_protocol::{Code, LinkId};
 use super::disk::{self, Serving, Step, WINDOW, digest};
 use super::fetching::{Fetching, Job};
 use super::net::{Packet, Piece};
+use super::node::{of_run, stop_run};
 use super::world::{Event, Lane, What, World};
 
 /// Packets of a lane that may wait for a path before a serve worker waits too.
@@ -41,25 +42,23 @@ impl World {
                 p.serving.insert(key, serving);
             }
             ServeEffect::Want { entry, ranges } => {
-                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                if let Some(s) = of_run(&mut p.serving, key, run) {
                     s.want(entry, &ranges);
                 }
             }
             ServeEffect::Hold(held) => {
-                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                if let Some(s) = of_run(&mut p.serving, key, run) {
                     s.held = held;
                 }
             }
             ServeEffect::Pace(most) => {
-                if let Some(s) = p.serving.get_mut(&key).filter(|s| s.run == run) {
+                if let Some(s) = of_run(&mut p.serving, key, run) {
                     s.pace.set(most, Mono(self.now));
                     s.ready_at = 0;
                 }
             }
             ServeEffect::Stop => {
-                if p.serving.get(&key).is_some_and(|s| s.run == run) {
-                    p.serving.remove(&key);
-                }
+                stop_run(&mut p.serving, key, run);
             }
         }
         self.kick(n, key);
@@ -68,12 +67,11 @@ impl World {
     /// A worker takes its next step.
     pub(super) fn serve_step(&mut self, n: usize, key: ServeKey, run: u32) {
         let node = &mut self.nodes[n];
-        let Some(s) = node.process.as_mut().and_then(|p| p.serving.get_mut(&key)) else {
+        let p = node.process.as_mut();
+        let s = p.and_then(|p| of_run(&mut p.serving, key, run));
+        let Some(s) = s.filter(|s| !s.ended) else {
             return;
         };
-        if s.run != run || s.ended {
-            return;
-        }
         s.scheduled = false;
         let link = s.link;
         let Some(end) = self.net.ends.get(&(link, n)) else {
@@ -314,23 +312,23 @@ impl World {
             }
             FetchEffect::Attach { link, transfer } => {
                 let promise = node.promises.get(&key).cloned().unwrap_or_default();
-                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                if let Some(f) = of_run(&mut p.fetching, key, run) {
                     f.attached = Some((link, transfer));
                     p.transfers.insert((link, transfer), (key, promise));
                 }
             }
             FetchEffect::AddSource { link, transfer } => {
-                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                if let Some(f) = of_run(&mut p.fetching, key, run) {
                     f.sources.insert((link, transfer));
                 }
             }
             FetchEffect::DropSource { link, transfer } => {
-                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                if let Some(f) = of_run(&mut p.fetching, key, run) {
                     f.sources.remove(&(link, transfer));
                 }
             }
             FetchEffect::Expect { entry, hash } => {
-                if let Some(f) = p.fetching.get_mut(&key).filter(|f| f.run == run) {
+                if let Some(f) = of_run(&mut p.fetching, key, run) {
                     f.queue.push_back(Job::Expect(entry, hash));
                 }
             }
@@ -347,14 +345,11 @@ impl World {
                 return;
             }
             FetchEffect::Stop { discard } => {
-                let stopped = p.fetching.get(&key).filter(|f| f.run == run);
-                if let Some(tag) = stopped.map(|f| f.record.tag.clone()) {
-                    p.fetching.remove(&key);
-                    if discard {
-                        disk::discard(&mut node.disk, &tag);
-                    }
-                }
+                let stopped = stop_run(&mut p.fetching, key, run);
                 if discard {
+                    if let Some(f) = stopped {
+                        disk::discard(&mut node.disk, &f.record.tag);
+                    }
                     node.promises.remove(&key);
                 }
                 return;
@@ -369,10 +364,11 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[n];
         let life = node.life;
-        let Some(f) = node.process.as_mut().and_then(|p| p.fetching.get_mut(&key)) else {
+        let p = node.process.as_mut();
+        let Some(f) = p.and_then(|p| of_run(&mut p.fetching, key, run)) else {
             return;
         };
-        if f.run != run || f.ended || f.planned.is_some_and(|p| p <= at && p > now) {
+        if f.ended || f.planned.is_some_and(|p| p <= at && p > now) {
             return;
         }
         f.planned = Some(at);
@@ -383,12 +379,11 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[n];
         let life = node.life;
-        let Some(f) = node.process.as_mut().and_then(|p| p.fetching.get_mut(&key)) else {
+        let p = node.process.as_mut();
+        let f = p.and_then(|p| of_run(&mut p.fetching, key, run));
+        let Some(f) = f.filter(|f| f.planned.is_none_or(|p| p <= now)) else {
             return;
         };
-        if f.run != run || f.planned.is_some_and(|p| p > now) {
-            return;
-        }
         let syncing = f.syncing.is_some();
         let news = f.work(now, &mut node.disk, &mut self.dice);
         if let Some(at) = f.planned {
@@ -411,10 +406,8 @@ impl World {
 
     pub(super) fn synced(&mut self, n: usize, key: FetchKey, run: u32) {
         let node = &mut self.nodes[n];
-        let Some(f) = node.process.as_mut().and_then(|p| p.fetching.get_mut(&key)) else {
-            return;
-        };
-        if f.run == run {
+        let p = node.process.as_mut();
+        if let Some(f) = p.and_then(|p| of_run(&mut p.fetching, key, run)) {
             let news = f.synced(&mut node.disk);
             // Another thread than the writer's: what they say is in no order.
             self.fetch_news(n, key, run, news, Lane::Sync(n, run));

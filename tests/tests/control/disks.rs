@@ -33,13 +33,16 @@ impl Pair {
     /// Both ends show that Bob's disk does not take it, and why.
     async fn blocked(&self, why: Code) -> OfferView {
         let blocked = |o: &OfferView| o.phase == FetchPhase::Blocked && o.why == Some(why);
-        let shown = self.bob.wait_offer("the refusal", blocked).await;
-        assert!(!self.target.join("film.bin").exists(), "it has no name yet");
         let told = |o: &OfferView| {
             let mut all = o.receivers.iter();
             all.any(|r| r.phase == ServePhase::Blocked && r.why == Some(why))
         };
-        self.ada.wait_offer("the sender to see it", told).await;
+        // Both at once, as it may not last.
+        let (shown, _) = tokio::join!(
+            self.bob.wait_offer("the refusal", blocked),
+            self.ada.wait_offer("the sender to see it", told),
+        );
+        assert!(!self.target.join("film.bin").exists(), "it has no name yet");
         shown
     }
 
@@ -139,10 +142,13 @@ async fn a_source_that_is_cut_short_ends_the_transfer_and_can_be_offered_anew() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_file_that_is_removed_begins_again_by_itself() {
+async fn a_part_file_that_is_removed_is_missed_and_begins_again_by_itself() {
     let pair = Pair::start().await;
     pair.accept().await;
     fs::remove_file(pair.part()).unwrap();
+    // Still bounded, so that it is missed on the way.
+    let shown = pair.blocked(Code::DiskGone).await;
+    assert_eq!(shown.missing, None, "space is not what lacks");
     pair.unbounded().await;
     pair.whole().await;
 }

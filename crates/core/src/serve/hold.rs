@@ -82,14 +82,35 @@ impl Receiver {
         }
     }
 
-    pub(super) fn can(&self) -> Vec<OfferAction> {
-        match (self.is_open(), self.hold.here) {
-            (true, false) => vec![OfferAction::Pause],
+    /// Whether the user may hold it back, or let it go on.
+    fn may_hold(&self, held: bool) -> bool {
+        match held {
+            true => self.is_open() && !self.hold.here,
             // Who failed may take it again, and is not to find it held then.
-            (_, true) if self.state != State::Done => vec![OfferAction::Resume],
-            (_, true) | (false, false) => Vec::new(),
+            false => self.hold.here && self.state != State::Done,
         }
     }
+
+    /// What the user may do with it alone.
+    pub(super) fn can(&self) -> Vec<OfferAction> {
+        holds(|held| self.may_hold(held)).collect()
+    }
+
+    /// Has the worker send or not, as both sides want it now.
+    pub(super) fn tell_worker(&self, key: ServeKey, ctx: &mut Ctx<'_>) {
+        if let State::Serving { run, .. } = self.state {
+            let hold = ServeEffect::Hold(self.hold.holds());
+            ctx.out(Effect::Serve(key, run, hold));
+        }
+    }
+}
+
+/// Pausing and resuming, where they may be.
+fn holds(may_hold: impl Fn(bool) -> bool) -> impl Iterator<Item = OfferAction> {
+    let both = [(true, OfferAction::Pause), (false, OfferAction::Resume)];
+    both.into_iter()
+        .filter(move |(held, _)| may_hold(*held))
+        .map(|(_, action)| action)
 }
 
 impl Offer {
@@ -98,20 +119,14 @@ impl Offer {
         if self.withdrawn.is_some() {
             return Vec::new();
         }
-        let open = || self.receivers.values().filter(|r| r.is_open());
         let mut can = vec![OfferAction::Withdraw, OfferAction::Limit];
-        if !self.paused || open().any(|r| !r.hold.here) {
-            can.push(OfferAction::Pause);
-        }
-        if self.paused
-            || self
-                .receivers
-                .values()
-                .any(|r| r.can().contains(&OfferAction::Resume))
-        {
-            can.push(OfferAction::Resume);
-        }
+        can.extend(holds(|held| self.may_hold(held)));
         can
+    }
+
+    /// Whether the user may hold it back from everybody, or let it go on.
+    fn may_hold(&self, held: bool) -> bool {
+        self.paused != held || self.receivers.values().any(|r| r.may_hold(held))
     }
 
     /// Whether we hold it back from everybody.
@@ -135,17 +150,16 @@ impl Serves {
         ctx: &mut Ctx<'_>,
     ) -> Result<Vec<ServeOut>, ApiError> {
         let room = self.room;
-        let wanted = match held {
-            true => OfferAction::Pause,
-            false => OfferAction::Resume,
-        };
         let not_now = || ApiError::new(Code::NotNow);
         let offer = self.offers.get_mut(&id).ok_or_else(not_now)?;
         let may = match peer {
-            Some(peer) => offer.receivers.get(&peer).map(Receiver::can),
-            None => Some(offer.can()),
+            Some(peer) => {
+                let of = offer.receivers.get(&peer);
+                of.is_some_and(|r| r.may_hold(held))
+            }
+            None => offer.may_hold(held),
         };
-        if offer.withdrawn.is_some() || !may.is_some_and(|can| can.contains(&wanted)) {
+        if offer.withdrawn.is_some() || !may {
             return Err(not_now());
         }
         if peer.is_none() {
@@ -271,16 +285,6 @@ impl Serves {
         };
         let job = ctx.job();
         ctx.out(Effect::Store(job, vec![put]));
-    }
-}
-
-impl Receiver {
-    /// Has the worker send or not, as both sides want it now.
-    pub(super) fn tell_worker(&self, key: ServeKey, ctx: &mut Ctx<'_>) {
-        if let State::Serving { run, .. } = self.state {
-            let hold = ServeEffect::Hold(self.hold.holds());
-            ctx.out(Effect::Serve(key, run, hold));
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use kith_protocol::ranges::RangeSet;
 use kith_protocol::{OfferId, PeerId, RoomId, limits};
 
 use super::spread::{Holding, Spread};
-use super::{Offer, ServeOut, State};
+use super::{Offer, Receiver, ServeOut, State};
 use crate::effect::{Effect, ServeEffect};
 use crate::engine::Ctx;
 use crate::input::ServeKey;
@@ -52,13 +52,11 @@ impl Offer {
         peer: PeerId,
         ctx: &mut Ctx<'_>,
     ) -> Vec<ServeOut> {
-        if !self.is_serving() {
+        if self.served().next().is_none() {
             self.mode = self.decide();
         }
-        if let Mode::Swarm(spread) = &mut self.mode {
-            spread.left(peer);
-        }
-        self.go_on(room, id, ctx)
+        // What it was to have before is to go out again.
+        self.left(room, id, peer, ctx)
     }
 
     /// A receiver is no longer served, or no longer there.
@@ -142,14 +140,10 @@ impl Offer {
         self.top_up(room, id, ctx);
     }
 
-    fn is_serving(&self) -> bool {
-        let mut all = self.receivers.values();
-        all.any(|r| matches!(r.state, State::Serving { .. }))
-    }
-
-    fn is_busy(&self) -> bool {
-        let mut all = self.receivers.values();
-        all.any(|r| matches!(r.state, State::Serving { .. }) && !r.hold.holds())
+    /// Those whose turn it is, also if they are held back.
+    fn served(&self) -> impl Iterator<Item = &Receiver> {
+        let all = self.receivers.values();
+        all.filter(|r| matches!(r.state, State::Serving { .. }))
     }
 
     fn decide(&self) -> Mode {
@@ -191,7 +185,7 @@ impl Offer {
         for (_, peer) in waiting {
             match &self.mode {
                 // Who is held back keeps nobody waiting.
-                Mode::Sequential if self.is_busy() => break,
+                Mode::Sequential if self.served().any(|r| !r.hold.holds()) => break,
                 Mode::Idle | Mode::Sequential | Mode::Parallel | Mode::Swarm(_) => {
                     out.extend(self.launch(room, id, peer, ctx));
                 }
