@@ -143,7 +143,7 @@ impl FullDisk {
     /// `None` for those who may not mount a disk.
     fn new() -> Option<FullDisk> {
         if !rustix::process::geteuid().is_root() {
-            println!("cannot run: mounting a small tmpfs needs root");
+            eprintln!("cannot run: mounting a small tmpfs needs root");
             return None;
         }
         let (_server, addr) = Kith::room_server(0);

@@ -39,14 +39,16 @@ Environment:
   KITH_LOOPBACK  1: connect also over loopback addresses, as --loopback
 
 With --json every line on stdout is one JSON object with a \"type\": room, room-gone, person,
-message, offer, invite, sent, skipped, listening, and at the end summary, after an error if there
-was one.";
+message, offer, invite, sent, skipped, command, listening, and at the end summary, after an error
+if there was one. A transfer that is paused or blocked says so, and by whom, in its offer.";
 
 const SEND_NOTES: &str = "\
 The paths are checked before anything else happens. The transfer goes straight from this machine
 to the receivers; the room server only introduces them. It ends when enough receivers have
 everything, checked, and nobody is half-way. Started again with the same files, it goes on from
 where it stopped.
+
+COMMANDS
 
 Examples:
   kith send --server kith.example.org report.pdf photos/
@@ -56,6 +58,8 @@ const RECEIVE_NOTES: &str = "\
 Files get their names only when they are complete and checked. What was interrupted goes on from
 where it stopped when the same command is run again.
 
+COMMANDS
+
 Examples:
   kith receive 'kith://kith.example.org/j#v1.…' --into ~/Downloads
   kith receive - --into /srv/incoming --yes --stay < invite.txt";
@@ -63,6 +67,9 @@ Examples:
 const JOIN_NOTES: &str = "\
 Each line of standard input is a message. The last messages of the room come first. Messages
 reach also those who are away now, when they come back.
+
+COMMANDS
+A message that begins with / is written with two of them there.
 
 Examples:
   kith join 'kith://kith.example.org/j#v1.…'
@@ -81,6 +88,15 @@ clients, and returns 0.
 
 Example:
   kith room-server --listen 0.0.0.0:7400";
+
+/// Notes with what can be typed while the command runs.
+fn with_commands(notes: &str) -> String {
+    let commands = format!(
+        "On a terminal, or with --commands, lines of standard input that begin with / are commands:\n{}",
+        crate::control::HELP
+    );
+    notes.replace("COMMANDS", &commands)
+}
 
 /// Talk and send files straight from one computer to another.
 ///
@@ -152,13 +168,13 @@ pub enum Command {
         server: String,
     },
     /// Talk in a room
-    #[command(after_help = JOIN_NOTES)]
+    #[command(after_help = with_commands(JOIN_NOTES))]
     Join(Join),
     /// Send files and folders
-    #[command(after_help = SEND_NOTES)]
+    #[command(after_help = with_commands(SEND_NOTES))]
     Send(Send),
     /// Receive what others in a room send
-    #[command(after_help = RECEIVE_NOTES)]
+    #[command(after_help = with_commands(RECEIVE_NOTES))]
     Receive(Receive),
     /// Run a room server
     #[command(after_help = SERVER_NOTES)]
@@ -174,6 +190,16 @@ pub struct Join {
     /// End once every message of yours has reached everybody who is connected
     #[arg(long)]
     pub until_delivered: bool,
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// The option of all that can be told something while they run.
+#[derive(Debug, Args)]
+pub struct Control {
+    /// Take commands from stdin although it is no terminal; see below
+    #[arg(long)]
+    pub commands: bool,
 }
 
 /// Options of `kith send`.
@@ -205,6 +231,8 @@ pub struct Send {
     /// A word to go with the files
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// How several receivers are served.
@@ -261,6 +289,8 @@ pub struct Receive {
     /// Wait when the disk is full or cannot be written, and go on when it can
     #[arg(long)]
     pub wait: bool,
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// `500`, `500k`, `20M`, `3G`, `1T`: bytes, in decimal units.
@@ -287,7 +317,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// The same, as much as a transfer may be bounded by.
-fn rate(text: &str) -> Result<u64, String> {
+pub fn rate(text: &str) -> Result<u64, String> {
     let least = kith_protocol::limits::MIN_PACE;
     let rate = size(text)?;
     match rate >= least {

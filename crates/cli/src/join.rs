@@ -1,6 +1,6 @@
 //! `kith join`: standard input goes to the room, the room comes to standard output.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
@@ -11,9 +11,11 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::args::{Global, Join};
+use crate::control;
 use crate::exit::Failure;
 use crate::invite;
 use crate::output::Out;
+use crate::receive::lines::step_line;
 use crate::signals::Stop;
 use crate::stdin::{Line, Lines};
 use crate::text;
@@ -32,7 +34,8 @@ pub async fn run(
         .or(invite::given(options.invite.as_ref(), &mut lines))
         .await?;
     let node = global.start(stop).await?;
-    let mut talk = Talk::new(node.me().peer, options.until_delivered);
+    let commands = control::is_on(options.control.commands);
+    let mut talk = Talk::new(node.me().peer, options.until_delivered, commands);
     let begun = Instant::now();
     let result = stop.or(talk.work(&node, &invite, lines, out)).await;
     node.shutdown().await;
@@ -62,10 +65,12 @@ struct Sent {
 struct Talk {
     me: PeerId,
     until_delivered: bool,
+    /// Lines that begin with `/` are commands.
+    commands: bool,
     zone: TimeZone,
     timeline: Timeline,
-    /// Offers that were shown.
-    shown: BTreeSet<(PeerId, OfferId)>,
+    /// Offers as they were shown.
+    shown: BTreeMap<(PeerId, OfferId), OfferView>,
     own: Own,
     sent: u64,
     ended: bool,
@@ -81,13 +86,14 @@ struct Own {
 }
 
 impl Talk {
-    fn new(me: PeerId, until_delivered: bool) -> Self {
+    fn new(me: PeerId, until_delivered: bool, commands: bool) -> Self {
         Talk {
             me,
             until_delivered,
+            commands,
             zone: TimeZone::system(),
             timeline: Timeline::default(),
-            shown: BTreeSet::new(),
+            shown: BTreeMap::new(),
             own: Own::default(),
             sent: 0,
             ended: false,
@@ -115,7 +121,7 @@ impl Talk {
         let mut watch = Watch::begin(node, changes, room, out).await?;
         let (say, mut said) = mpsc::channel(1);
         // Dropped with this future, so that nothing is sent once the run is over.
-        let saying = write(node, room, lines, say);
+        let saying = write(node, room, lines, self.commands, say);
         tokio::pin!(saying);
         loop {
             if self.is_over(&watch.room) {
@@ -127,11 +133,11 @@ impl Talk {
                     Seen::Lost => self.catch_up(node, room, out).await?,
                 },
                 () = &mut saying, if !self.ended => self.ended = true,
-                Some(result) = said.recv() => self.said(result, out)?,
+                Some(typed) = said.recv() => self.typed(typed, node, &watch.room, out).await?,
             }
             // What was said before the end of the input still counts.
-            while let Ok(result) = said.try_recv() {
-                self.said(result, out)?;
+            while let Ok(typed) = said.try_recv() {
+                self.typed(typed, node, &watch.room, out).await?;
             }
         }
     }
@@ -141,14 +147,21 @@ impl Talk {
         self.until_delivered && self.ended && self.own.is_with(&linked)
     }
 
-    fn said(&mut self, result: Result<u64, Failure>, out: &mut Out) -> Result<(), Failure> {
-        match result {
-            Ok(seq) => {
+    async fn typed(
+        &mut self,
+        typed: Typed,
+        node: &Node,
+        room: &Room,
+        out: &mut Out,
+    ) -> Result<(), Failure> {
+        match typed {
+            Typed::Command(line) => control::obey(&line, node, room, out).await,
+            Typed::Message(Ok(seq)) => {
                 self.sent += 1;
                 self.own.wrote(seq);
                 out.object(&Sent { kind: "sent", seq })
             }
-            Err(failure) => {
+            Typed::Message(Err(failure)) => {
                 out.warn(&format!("kith: not sent: {}", failure.message));
                 self.refused.get_or_insert(failure);
                 Ok(())
@@ -171,9 +184,15 @@ impl Talk {
             }
             Change::Offer(offer) => {
                 let key = (offer.from, offer.offer);
-                let ready = !offer.mine && offer.phase == FetchPhase::Offered;
-                if ready && self.shown.insert(key) {
-                    out.line(&offer_line(&room.name_of(offer.from), offer))?;
+                let from = room.name_of(offer.from);
+                let line = match self.shown.get(&key) {
+                    Some(before) => step_line(&from, before, offer).map(|l| format!("* {l}")),
+                    None if offer.mine || offer.phase == FetchPhase::Seen => return Ok(()),
+                    None => Some(offer_line(&from, offer)),
+                };
+                self.shown.insert(key, offer.clone());
+                if let Some(line) = line {
+                    out.line(&line)?;
                 }
             }
             Change::Me(_) | Change::Room(_) | Change::RoomGone { .. } | Change::Transfers(_) => {}
@@ -233,30 +252,45 @@ impl Own {
     }
 }
 
-/// Writes each line to the room, in order, and tells how it went.
+/// A line that was typed.
+enum Typed {
+    /// To be obeyed.
+    Command(String),
+    /// Sent as this message, or not.
+    Message(Result<u64, Failure>),
+}
+
+/// Writes each line to the room, in order, and tells how it went. With `commands`, those that begin
+/// with `/` are handed on instead, and a second `/` stands for one.
 async fn write(
     node: &Node,
     room: RoomId,
     mut lines: Lines,
-    said: mpsc::Sender<Result<u64, Failure>>,
+    commands: bool,
+    typed: mpsc::Sender<Typed>,
 ) {
     while let Some(line) = lines.next().await {
-        let result = match line {
+        let one = match line {
             Line::Text(text) if text.trim().is_empty() => continue,
+            Line::Text(text) if commands && control::is_command(&text) => Typed::Command(text),
             Line::Text(text) => {
+                let text = match text.strip_prefix('/') {
+                    Some(rest) if commands => rest.to_owned(),
+                    Some(_) | None => text,
+                };
                 let sent = node.send_text(SendText { room, text }).await;
-                sent.map(|s| s.seq).map_err(Failure::from)
+                Typed::Message(sent.map(|s| s.seq).map_err(Failure::from))
             }
-            Line::TooLong => Err(Failure::with(
+            Line::TooLong => Typed::Message(Err(Failure::with(
                 Code::BadRequest,
                 "The line is longer than a message may be: split it.",
-            )),
-            Line::NotText => Err(Failure::with(
+            ))),
+            Line::NotText => Typed::Message(Err(Failure::with(
                 Code::BadRequest,
                 "The line is not UTF-8 text.",
-            )),
+            ))),
         };
-        if said.send(result).await.is_err() {
+        if typed.send(one).await.is_err() {
             return;
         }
     }

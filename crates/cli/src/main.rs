@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`args`] | the command line |
 //! | [`invite`], [`join`], [`send`], [`receive`], [`room_server`] | one command each |
+//! | [`control`] | commands for transfers, typed while a run goes on |
 //! | [`watch`] | a room as its changes add up, and when waiting is pointless |
 //! | [`timeline`] | which messages have been printed |
 //! | [`output`], [`progress`], [`text`] | what people and programs read |
@@ -11,6 +12,7 @@
 //! | [`stdin`], [`signals`] | what comes from outside |
 
 mod args;
+mod control;
 mod exit;
 mod invite;
 mod join;

@@ -1,6 +1,7 @@
 //! `kith receive`: shows what is offered, asks, fetches.
 
-mod lines;
+pub mod lines;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -8,14 +9,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kith_api::{
-    Accept, ApiError, Change, FetchPhase, Handler as _, JoinRoom, Limit, OfferAction, OfferRef,
-    OfferView, Traffic,
+    Accept, ApiError, FetchPhase, Handler as _, JoinRoom, Limit, OfferAction, OfferRef, OfferView,
+    Traffic,
 };
 use kith_peer::node::Node;
 use kith_protocol::{Code, Invite, OfferId, PeerId};
 use serde::Serialize;
 
 use crate::args::{Global, Receive};
+use crate::control;
 use crate::exit::Failure;
 use crate::invite;
 use crate::output::Out;
@@ -23,8 +25,9 @@ use crate::progress::Progress;
 use crate::signals::Stop;
 use crate::stdin::{Line, Lines};
 use crate::text;
-use crate::watch::{Room, Seen, Watch};
+use crate::watch::{Room, Watch};
 use lines::{closing, failure, is_yes, show, step_line, sum};
+use verdict::{Verdict, verdict};
 
 /// `kith receive`.
 pub async fn run(
@@ -57,6 +60,8 @@ pub async fn run(
     Ok(out.finish(result, receiving.summary(), &receiving.closing()))
 }
 
+const QUESTION: &str = "Accept? [y/N]";
+
 type Key = (PeerId, OfferId);
 
 /// One run.
@@ -71,6 +76,8 @@ struct Receiving {
     wait: bool,
     /// There is somebody to ask.
     asks: bool,
+    /// Lines of standard input are commands, until it ends.
+    commands: bool,
     offers: BTreeMap<Key, Standing>,
     asking: Option<Key>,
     progress: Progress,
@@ -103,16 +110,6 @@ enum Answer {
     Refused,
 }
 
-/// What the offers mean for the run.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Wait,
-    Done,
-    Failed(Code),
-    /// Nothing was wanted.
-    Declined,
-}
-
 /// What was done, for programs.
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -134,6 +131,7 @@ impl Receiving {
             limit: options.limit,
             wait: options.wait,
             asks: !options.yes && std::io::stdin().is_terminal(),
+            commands: control::is_on(options.control.commands),
             offers: BTreeMap::new(),
             asking: None,
             progress: Progress::default(),
@@ -162,22 +160,14 @@ impl Receiving {
                 Verdict::Done => return Ok(()),
                 Verdict::Failed(code) => return Err(failure(code)),
                 Verdict::Declined => {
-                    return Err(Failure::with(Code::Declined, "Nothing was accepted."));
+                    return Err(Failure::with(Code::Declined, "Nothing was received."));
                 }
             }
             tokio::select! {
-                seen = watch.next(out) => match seen? {
-                    Seen::Change(change) => {
-                        if let Change::Person(person) = *change
-                            && let Some(line) = watch.room.move_of(person.peer)
-                        {
-                            out.note(&line);
-                        }
-                    }
-                    // Only messages are ever left out.
-                    Seen::Lost => {}
-                },
-                line = lines.next(), if self.asking.is_some() => self.answer(line, out),
+                seen = watch.next(out) => watch.note(&seen?, out),
+                line = lines.next(), if self.asking.is_some() || self.commands => {
+                    self.typed(line, node, &watch.room, out).await?;
+                }
             }
         }
     }
@@ -218,15 +208,16 @@ impl Receiving {
                     self.progress.end(*key);
                     self.took = self.began.map_or(Duration::ZERO, |b| b.elapsed());
                 }
+                // What rests has no rate.
+                FetchPhase::Queued
+                | FetchPhase::Paused
+                | FetchPhase::Blocked
+                | FetchPhase::Declined => self.progress.end(*key),
                 FetchPhase::Seen
                 | FetchPhase::Offered
                 | FetchPhase::Accepted
-                | FetchPhase::Queued
-                | FetchPhase::Paused
-                | FetchPhase::Blocked
                 | FetchPhase::Stalled
-                | FetchPhase::Done
-                | FetchPhase::Declined => {}
+                | FetchPhase::Done => {}
             }
             // After the bar is gone, or it would be drawn once more below.
             if let Some(line) = line {
@@ -264,7 +255,7 @@ impl Receiving {
             }
             if standing.is_open() && self.asking.is_none() {
                 self.asking = Some(*key);
-                out.ask("Accept? [y/N]");
+                out.ask(QUESTION);
             }
             let accept = standing.view.can.contains(&OfferAction::Accept);
             if standing.answer == Answer::Yes
@@ -306,6 +297,34 @@ impl Receiving {
                 still_there(node.decline(decline).await)?;
                 standing.answer = Answer::Refused;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes a line: a command, or the answer to the question.
+    async fn typed(
+        &mut self,
+        line: Option<Line>,
+        node: &Node,
+        room: &Room,
+        out: &mut Out,
+    ) -> Result<(), Failure> {
+        let answers = match &line {
+            Some(Line::Text(text)) => !(self.commands && control::is_command(text)),
+            Some(Line::TooLong | Line::NotText) => true,
+            None => {
+                self.commands = false;
+                true
+            }
+        };
+        match line {
+            Some(line) if self.asking.is_none() || !answers => {
+                control::take(&line, node, room, out).await?;
+                if self.asking.is_some() {
+                    out.ask(QUESTION);
+                }
+            }
+            line => self.answer(line, out),
         }
         Ok(())
     }
@@ -381,45 +400,6 @@ fn folder(path: &Path) -> Result<String, Failure> {
             "The name of {shown} is not UTF-8: choose another with --into."
         ))
     })
-}
-
-/// A failed fetch ends the run unless others still flow; a run is done when something is complete
-/// and nothing is under way or waits for an answer.
-fn verdict<'a>(offers: impl Iterator<Item = &'a Standing>, stay: bool, wait: bool) -> Verdict {
-    let (mut flows, mut waits, mut done, mut refused) = (false, false, false, false);
-    let (mut failed, mut gone) = (None, None);
-    for offer in offers {
-        let taken = matches!(offer.answer, Answer::Yes | Answer::Accepted);
-        match offer.view.phase {
-            // What somebody offered who is away may never be offered again.
-            FetchPhase::Offered if offer.answer == Answer::Refused => refused = true,
-            FetchPhase::Seen | FetchPhase::Offered => waits |= offer.linked || taken,
-            FetchPhase::Accepted | FetchPhase::Fetching => flows = true,
-            FetchPhase::Queued | FetchPhase::Paused | FetchPhase::Stalled => waits = true,
-            FetchPhase::Blocked if wait => flows = true,
-            FetchPhase::Blocked => {
-                failed = failed.or(Some(offer.view.why.unwrap_or(Code::DiskError)));
-            }
-            FetchPhase::Done => done = true,
-            FetchPhase::Failed if taken => {
-                failed = failed.or(Some(offer.view.why.unwrap_or(Code::Unknown)));
-            }
-            FetchPhase::Withdrawn if taken => {
-                gone = gone.or(Some(offer.view.why.unwrap_or(Code::OfferGone)));
-            }
-            FetchPhase::Declined => refused = true,
-            FetchPhase::Failed | FetchPhase::Withdrawn => {}
-        }
-    }
-    match (failed, gone) {
-        _ if stay || flows => Verdict::Wait,
-        (Some(code), _) => Verdict::Failed(code),
-        (None, _) if waits => Verdict::Wait,
-        (None, _) if done => Verdict::Done,
-        (None, Some(code)) => Verdict::Failed(code),
-        (None, None) if refused => Verdict::Declined,
-        (None, None) => Verdict::Wait,
-    }
 }
 
 /// An offer may go away while it is answered; its next view says so.

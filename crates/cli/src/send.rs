@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kith_api::{
-    Change, CreateRoom, FetchPhase, Handler as _, JoinRoom, Limit, OfferFiles, OfferView,
+    CreateRoom, FetchPhase, Handler as _, JoinRoom, Limit, OfferFiles, OfferView, Paused,
     ReceiverView, ServePhase, Strategy, Traffic,
 };
 use kith_peer::node::Node;
@@ -14,6 +14,7 @@ use kith_protocol::{Code, Invite, PeerId, RoomId};
 use serde::Serialize;
 
 use crate::args::{Global, Send};
+use crate::control;
 use crate::exit::Failure;
 use crate::invite;
 use crate::output::Out;
@@ -21,7 +22,7 @@ use crate::progress::Progress;
 use crate::signals::Stop;
 use crate::stdin::Lines;
 use crate::text;
-use crate::watch::{Seen, Watch};
+use crate::watch::Watch;
 
 /// `kith send`.
 pub async fn run(
@@ -35,9 +36,11 @@ pub async fn run(
         .iter()
         .map(|p| checked(p))
         .collect::<Result<Vec<_>, _>>()?;
-    let place = stop.or(place(&options)).await?;
+    let mut lines = Lines::default();
+    let place = stop.or(place(&options, &mut lines)).await?;
     let node = global.start(stop).await?;
-    let mut sending = Sending::new(options.receivers);
+    let commands = control::is_on(options.control.commands);
+    let mut sending = Sending::new(options.receivers, commands);
     let strategy = options.strategy.of(options.receivers);
     let result = stop
         .or(sending.work(
@@ -45,6 +48,7 @@ pub async fn run(
             place,
             paths,
             (options.note, strategy, options.limit),
+            lines,
             out,
         ))
         .await;
@@ -84,7 +88,10 @@ struct Summary {
 struct Sending {
     wanted: u32,
     offer: Option<OfferView>,
-    phases: BTreeMap<PeerId, ServePhase>,
+    /// How each receiver stood, and who held it back.
+    stood: BTreeMap<PeerId, (ServePhase, Paused)>,
+    /// Lines of standard input are commands, until it ends.
+    commands: bool,
     progress: Progress,
     /// From the first receiver that was there to the last that was done.
     began: Option<Instant>,
@@ -100,11 +107,12 @@ enum Verdict {
 }
 
 impl Sending {
-    fn new(wanted: u32) -> Self {
+    fn new(wanted: u32, commands: bool) -> Self {
         Sending {
             wanted,
             offer: None,
-            phases: BTreeMap::new(),
+            stood: BTreeMap::new(),
+            commands,
             progress: Progress::default(),
             began: None,
             took: Duration::ZERO,
@@ -117,6 +125,7 @@ impl Sending {
         place: Place,
         paths: Vec<String>,
         (note, strategy, limit): (Option<String>, Option<Strategy>, Option<u64>),
+        mut lines: Lines,
         out: &mut Out,
     ) -> Result<(), Failure> {
         let changes = node.subscribe();
@@ -159,23 +168,19 @@ impl Sending {
                 Verdict::Done => return Ok(()),
                 Verdict::Failed(code) => return Err(Failure::of(code)),
             }
-            match watch.next(out).await? {
-                Seen::Change(change) => {
-                    if let Change::Person(person) = *change
-                        && let Some(line) = watch.room.move_of(person.peer)
-                    {
-                        out.note(&line);
-                    }
-                }
-                // Only messages are ever left out.
-                Seen::Lost => {}
+            tokio::select! {
+                seen = watch.next(out) => watch.note(&seen?, out),
+                line = lines.next(), if self.commands => match line {
+                    Some(line) => control::take(&line, node, &watch.room, out).await?,
+                    None => self.commands = false,
+                },
             }
         }
     }
 
     fn take(&mut self, offer: OfferView, out: &mut Out) {
         for r in &offer.receivers {
-            let before = self.phases.insert(r.peer, r.phase);
+            let before = self.stood.insert(r.peer, (r.phase, r.paused));
             let key = (r.peer, offer.offer);
             if r.phase == ServePhase::Serving {
                 // Those who think about it are not part of the time it takes.
@@ -185,7 +190,7 @@ impl Sending {
             } else {
                 self.progress.end(key);
             }
-            if r.phase == ServePhase::Done && before != Some(ServePhase::Done) {
+            if r.phase == ServePhase::Done && before.is_none_or(|b| b.0 != ServePhase::Done) {
                 self.took = self.began.get_or_insert_with(Instant::now).elapsed();
             }
             if let Some(line) = receiver_line(before, r) {
@@ -255,7 +260,7 @@ async fn enter(node: &Node, place: Place, out: &mut Out) -> Result<RoomId, Failu
 }
 
 /// The options go before the environment, and an invite before a server.
-async fn place(options: &Send) -> Result<Place, Failure> {
+async fn place(options: &Send, lines: &mut Lines) -> Result<Place, Failure> {
     let env = |name| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
     if options.to.is_none() {
         if let Some(server) = &options.server {
@@ -271,7 +276,7 @@ async fn place(options: &Send) -> Result<Place, Failure> {
             return invite::server_of(&server).map(Place::NewRoom);
         }
     }
-    let given = invite::given(options.to.as_ref(), &mut Lines::default()).await?;
+    let given = invite::given(options.to.as_ref(), lines).await?;
     Ok(Place::Room(Box::new(given)))
 }
 
@@ -340,8 +345,9 @@ fn verdict(receivers: &[ReceiverView], wanted: u32) -> Verdict {
 }
 
 /// What to say when a receiver comes to stand otherwise.
-fn receiver_line(before: Option<ServePhase>, r: &ReceiverView) -> Option<String> {
-    if before == Some(r.phase) {
+fn receiver_line(before: Option<(ServePhase, Paused)>, r: &ReceiverView) -> Option<String> {
+    let (was, paused) = before.unzip();
+    if was == Some(r.phase) && (r.phase != ServePhase::Paused || paused == Some(r.paused)) {
         return None;
     }
     let name = text::name(&r.name);
@@ -349,16 +355,22 @@ fn receiver_line(before: Option<ServePhase>, r: &ReceiverView) -> Option<String>
     Some(match r.phase {
         ServePhase::Offered => format!("{name} sees the offer."),
         ServePhase::Queued => format!("{name} takes it when its turn comes."),
-        ServePhase::Paused => format!("{name}: paused."),
+        ServePhase::Paused => format!("{name}: {}.", text::paused(r.paused, "them")),
         ServePhase::Blocked => format!("{name}: {}", why(Code::DiskError)),
         ServePhase::Waiting => format!("{name} accepts, and waits for the others."),
-        ServePhase::Serving if before == Some(ServePhase::Waiting) => {
-            format!("{name} is next.")
-        }
-        ServePhase::Serving if before == Some(ServePhase::Stalled) => {
-            format!("{name} is back; going on.")
-        }
-        ServePhase::Serving => format!("{name} accepts."),
+        ServePhase::Serving => match was {
+            Some(ServePhase::Waiting | ServePhase::Queued) => format!("{name} is next."),
+            Some(ServePhase::Stalled) => format!("{name} is back; going on."),
+            Some(ServePhase::Paused | ServePhase::Blocked) => format!("{name}: going on."),
+            Some(
+                ServePhase::Offered
+                | ServePhase::Serving
+                | ServePhase::Done
+                | ServePhase::Declined
+                | ServePhase::Failed,
+            )
+            | None => format!("{name} accepts."),
+        },
         ServePhase::Stalled => {
             format!("{name}: the connection is lost; going on when it is back.")
         }

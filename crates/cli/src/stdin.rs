@@ -1,6 +1,6 @@
 //! Lines of standard input, bounded.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead, IsTerminal as _, Read as _};
 
 use kith_protocol::limits::MAX_TEXT;
 use tokio::sync::mpsc;
@@ -39,7 +39,11 @@ fn start() -> mpsc::Receiver<Line> {
     let (tx, rx) = mpsc::channel(AHEAD);
     let reader = move || {
         let mut input = io::stdin().lock();
-        while let Ok(Some(line)) = read(&mut input, MAX_TEXT) {
+        loop {
+            wait_for_ground(&input);
+            let Ok(Some(line)) = read(&mut input, MAX_TEXT) else {
+                return;
+            };
             if tx.blocking_send(line).is_err() {
                 return;
             }
@@ -53,6 +57,33 @@ fn start() -> mpsc::Receiver<Line> {
     }
     rx
 }
+
+/// Returns once a terminal has something to read, and for us: a process in the background that
+/// reads its terminal is stopped by the system, and may have files to send.
+#[cfg(unix)]
+fn wait_for_ground(input: &io::StdinLock<'_>) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let look = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    while input.is_terminal() {
+        let ours = rustix::termios::tcgetpgrp(input);
+        if ours.is_ok_and(|group| group != rustix::process::getpgrp()) {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            continue;
+        }
+        let mut fds = [PollFd::new(input, PollFlags::IN)];
+        match poll(&mut fds, Some(&look)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            // Also where it cannot be told: reading then says why.
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn wait_for_ground(_: &io::StdinLock<'_>) {}
 
 /// Reads one line of at most `most` bytes; `None` at the end.
 fn read(input: &mut impl BufRead, most: usize) -> io::Result<Option<Line>> {

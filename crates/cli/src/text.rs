@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use kith_api::OfferView;
+use kith_api::{OfferView, Paused};
+use kith_protocol::Code;
 use kith_protocol::peer::is_unprintable;
 
 /// Most characters of a name that are shown.
@@ -88,6 +89,29 @@ pub fn rate(bytes: u64, time: Duration) -> Option<String> {
     let seconds = time.as_secs_f64();
     (bytes > 0 && seconds >= 0.001)
         .then(|| format!("{}/s", size((bytes as f64 / seconds).round() as u64)))
+}
+
+/// What a bound is: `at most 5.0 MB/s`.
+pub fn bound(rate: Option<u64>) -> String {
+    rate.map_or_else(
+        || String::from("without a bound"),
+        |rate| format!("at most {}/s", size(rate)),
+    )
+}
+
+/// Who holds a transfer back; `them` is the other side.
+pub fn paused(paused: Paused, them: &str) -> String {
+    match (paused.here, paused.there) {
+        (true, true) => format!("paused by you and {them}"),
+        (true, false) => String::from("paused by you"),
+        (false, _) => format!("paused by {them}"),
+    }
+}
+
+/// Why something does not go on, within a sentence.
+pub fn why(code: Option<Code>, otherwise: Code) -> String {
+    let text = code.unwrap_or(otherwise).text();
+    text.trim_end_matches('.').to_owned()
 }
 
 /// A span of time: `0.4 s`, `12 s`, `2 min 5 s`, `1 h 3 min`.

@@ -88,6 +88,21 @@ impl Watch {
         }
     }
 
+    /// Tells who comes and goes, to commands that are about files.
+    pub fn note(&mut self, seen: &Seen, out: &mut Out) {
+        match seen {
+            Seen::Change(change) => {
+                if let Change::Person(person) = &**change
+                    && let Some(line) = self.room.move_of(person.peer)
+                {
+                    out.note(&line);
+                }
+            }
+            // Only messages are ever left out.
+            Seen::Lost => {}
+        }
+    }
+
     fn take(&mut self, change: &Change, out: &mut Out) -> Result<(), Failure> {
         // What happened between subscribing and the snapshot is in both.
         if self.room.knows(change) {

@@ -58,12 +58,12 @@ pub fn show(from: &str, offer: &OfferView) -> Vec<String> {
 /// What to say when an offer comes to stand otherwise.
 pub fn step_line(from: &str, before: &OfferView, now: &OfferView) -> Option<String> {
     let was = before.phase;
-    if was == now.phase {
+    if was == now.phase && (was != FetchPhase::Paused || before.paused == now.paused) {
         return None;
     }
     let name = text::name(&now.name);
     match now.phase {
-        FetchPhase::Fetching if was == FetchPhase::Stalled && now.done > now.traffic.resumed => {
+        FetchPhase::Fetching if before.done > now.traffic.resumed => {
             Some(format!("{name}: going on at {}.", text::size(now.done)))
         }
         FetchPhase::Fetching if now.traffic.resumed > 0 => {
@@ -74,10 +74,7 @@ pub fn step_line(from: &str, before: &OfferView, now: &OfferView) -> Option<Stri
             "{name}: the connection to {from} is lost; going on when it is back."
         )),
         FetchPhase::Queued => Some(format!("{name} waits until others are through.")),
-        FetchPhase::Paused => Some(match (now.paused.here, now.paused.there) {
-            (true, _) => format!("{name}: paused."),
-            (false, _) => format!("{name}: {from} has paused it."),
-        }),
+        FetchPhase::Paused => Some(format!("{name}: {}.", text::paused(now.paused, from))),
         FetchPhase::Blocked => now.why.map(|code| {
             let lacks = now
                 .missing

@@ -162,6 +162,27 @@ fn each_step_is_said_once() {
 }
 
 #[test]
+fn each_pause_is_said_once_and_whose_it_is() {
+    let held = |phase, here, there| {
+        let mut view = standing(phase, Answer::Accepted, None).view;
+        view.paused = kith_api::Paused { here, there };
+        view.done = 50;
+        view
+    };
+    let (flows, ours) = (held(Fetching, false, false), held(Paused, true, false));
+    let (theirs, both) = (held(Paused, false, true), held(Paused, true, true));
+    for (before, now, want) in [
+        (&flows, &ours, Some("x: paused by you.")),
+        (&ours, &ours, None),
+        (&ours, &both, Some("x: paused by you and Ada.")),
+        (&both, &theirs, Some("x: paused by Ada.")),
+        (&theirs, &flows, Some("x: going on at 50 bytes.")),
+    ] {
+        assert_eq!(step_line("Ada", before, now).as_deref(), want);
+    }
+}
+
+#[test]
 fn only_a_clear_yes_is_a_yes() {
     let text = |t: &str| Line::Text(t.into());
     for yes in ["y", "Y", " yes ", "YES"] {
@@ -198,6 +219,7 @@ fn the_summary_adds_up_the_run() {
         accept_most: None,
         limit: None,
         wait: false,
+        control: crate::args::Control { commands: false },
     };
     let mut r = Receiving::new("/in".into(), &options);
     for (n, phase) in [(1, Done), (2, Done), (3, Withdrawn)] {

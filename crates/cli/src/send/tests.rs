@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{ADA, BOB, Shared, offer, receiver};
-use ServePhase::{Declined, Done, Failed, Offered, Serving, Stalled};
+use ServePhase::{Declined, Done, Failed, Offered, Paused as HeldBack, Serving, Stalled};
 
 #[test]
 fn the_end_is_decided_by_all_receivers() {
@@ -43,9 +43,13 @@ fn the_end_is_decided_by_all_receivers() {
     }
 }
 
+fn stood(before: Option<ServePhase>, r: &ReceiverView) -> Option<String> {
+    receiver_line(before.map(|phase| (phase, Paused::default())), r)
+}
+
 #[test]
 fn each_step_of_a_receiver_is_said_once() {
-    let line = |before, phase, why| receiver_line(before, &receiver(ADA, phase, why));
+    let line = |before, phase, why| stood(before, &receiver(ADA, phase, why));
     for (before, phase, why, want) in [
         (None, Offered, None, Some("Ada sees the offer.")),
         (Some(Offered), Offered, None, None),
@@ -68,6 +72,27 @@ fn each_step_of_a_receiver_is_said_once() {
     }
     let failed = line(Some(Serving), Failed, Some(Code::DiskFull)).unwrap();
     assert!(failed.starts_with("Ada: The disk is full."), "{failed}");
+}
+
+#[test]
+fn each_pause_is_said_once_and_whose_it_is() {
+    let held = |phase, here, there| {
+        let mut r = receiver(ADA, phase, None);
+        r.paused = Paused { here, there };
+        r
+    };
+    let (flows, ours) = (held(Serving, false, false), held(HeldBack, true, false));
+    let (theirs, both) = (held(HeldBack, false, true), held(HeldBack, true, true));
+    for (before, now, want) in [
+        (&flows, &ours, Some("Ada: paused by you.")),
+        (&ours, &ours, None),
+        (&ours, &both, Some("Ada: paused by you and them.")),
+        (&both, &theirs, Some("Ada: paused by them.")),
+        (&theirs, &flows, Some("Ada: going on.")),
+    ] {
+        let line = receiver_line(Some((before.phase, before.paused)), now);
+        assert_eq!(line.as_deref(), want);
+    }
 }
 
 #[test]
@@ -100,7 +125,7 @@ fn the_closing_line_reads_as_promised() {
 fn a_run_counts_what_it_sent() {
     let (stdout, stderr) = (Shared::default(), Shared::default());
     let mut out = Out::to(false, Box::new(stdout.clone()), Box::new(stderr.clone()));
-    let mut sending = Sending::new(2);
+    let mut sending = Sending::new(2, false);
     let mut o = offer("x", &[("a", 100)]);
     o.receivers = vec![receiver(ADA, Serving, None), receiver(BOB, Offered, None)];
     sending.take(o.clone(), &mut out);
