@@ -117,6 +117,8 @@ pub enum LinkOut {
     },
     /// What the room shows about the person may have changed.
     Changed,
+    /// The person is not heard any more, or is again.
+    Silent(bool),
     /// There is a path again after a long silence: a new link is better than this one.
     Worn,
     /// The link is of no use any more.

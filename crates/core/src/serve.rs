@@ -94,6 +94,8 @@ struct Receiver {
     /// What the receiver said over this link that it has; the whole truth once it accepts.
     declared: Declared,
     hold: Hold,
+    /// It is not heard: nobody knows whether what was sent last arrives.
+    silent: bool,
     /// Why the receiver was told that it is gone. Until it is announced again, what the receiver
     /// says was said before it knew.
     gone: Option<Code>,
@@ -177,6 +179,7 @@ impl Serves {
             };
             r.declared = Declared::default();
             r.paged = 0;
+            r.silent = false;
             let before = r.hold;
             r.hold.unsaid();
             if r.hold != before {
@@ -191,6 +194,17 @@ impl Serves {
             out.extend(offer.left(room, *id, peer, ctx));
         }
         out
+    }
+
+    /// A receiver is not heard any more, or is again.
+    pub fn on_silent(&mut self, peer: PeerId, silent: bool, ctx: &mut Ctx<'_>) {
+        let room = self.room;
+        for (id, offer) in &mut self.offers {
+            if let Some(r) = offer.receivers.get_mut(&peer) {
+                r.silent = silent;
+                offer.doubted(room, *id, ctx);
+            }
+        }
     }
 
     /// A message about one of our offers. Messages of the wrong time or size are ignored: the
@@ -451,6 +465,7 @@ impl Receiver {
             hold: Hold::default(),
             gone: None,
             paged: 0,
+            silent: false,
             sent: BTreeMap::new(),
             traffic: Traffic::default(),
             starts_left: STARTS_MOST,

@@ -195,11 +195,20 @@ impl Sources {
     pub fn on_time(&mut self, now: Mono) {
         for s in self.all.values_mut() {
             if !s.asked.is_empty() && s.heard + PATIENCE <= now {
-                s.asked.clear();
-                s.rests = Some(now + REST);
+                s.rest(now);
             }
             if s.rests.is_some_and(|at| at <= now) {
                 s.rests = None;
+            }
+        }
+    }
+
+    /// A source is not heard any more, and rests with what it was asked for; or it is again.
+    pub fn on_silent(&mut self, peer: PeerId, silent: bool, now: Mono) {
+        if let Some(s) = self.all.get_mut(&peer) {
+            match silent {
+                true => s.rest(now),
+                false => s.rests = None,
             }
         }
     }
@@ -334,6 +343,11 @@ impl Sources {
 }
 
 impl Source {
+    fn rest(&mut self, now: Mono) {
+        self.asked.clear();
+        self.rests = Some(now + REST);
+    }
+
     fn load(&self) -> u64 {
         self.asked.values().map(RangeSet::count).sum()
     }
@@ -490,6 +504,18 @@ mod tests {
         let asks = s.choose(late);
         assert!(!asks.is_empty() && asks.iter().all(|a| a.peer == peer(2)));
         assert_eq!(s.sources.deadline(), Some(late + PATIENCE));
+    }
+
+    #[test]
+    fn who_is_not_heard_gives_back_until_it_is() {
+        let mut s = Scene::new(32);
+        s.holds(1, &[(0, 32)]);
+        assert!(!s.choose(NOW).is_empty());
+        s.sources.on_silent(peer(1), true, NOW);
+        assert_eq!(s.sources.asked(), 0);
+        assert!(s.choose(NOW).is_empty(), "it rests");
+        s.sources.on_silent(peer(1), false, NOW);
+        assert!(!s.choose(NOW).is_empty());
     }
 
     #[test]

@@ -245,6 +245,20 @@ impl Fetches {
         out
     }
 
+    /// Somebody is not heard any more, or is again: what it was asked for is asked for elsewhere.
+    pub fn on_silent(&mut self, peer: PeerId, silent: bool, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let now = ctx.now.mono;
+        let mut out = Vec::new();
+        for (from, offer) in self.fetches.keys().copied().collect::<Vec<_>>() {
+            let swarm = self.fetches.get_mut(&(from, offer));
+            if let Some(swarm) = swarm.and_then(|f| f.swarm.as_mut()) {
+                swarm.sources.on_silent(peer, silent, now);
+                out.extend(self.pull(self.key(from, offer), ctx));
+            }
+        }
+        out
+    }
+
     fn source_left(&mut self, key: FetchKey, peer: PeerId, ctx: &mut Ctx<'_>) {
         let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return;

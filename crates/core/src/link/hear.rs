@@ -17,9 +17,10 @@ impl Link {
         match (state, self.phase) {
             (IceState::Connected, Phase::Recovering { .. }) => {
                 self.heard = now;
-                self.silent = false;
+                let mut out = self.heard_again();
                 self.transition(Phase::Open);
-                vec![LinkOut::Changed]
+                out.push(LinkOut::Changed);
+                out
             }
             (IceState::Disconnected, Phase::Open) => {
                 // Often only a hiccup: ICE itself may find back before the restart is due.
@@ -103,18 +104,19 @@ impl Link {
 
     pub(super) fn on_heard(&mut self, ctx: &Ctx<'_>) -> Vec<LinkOut> {
         self.heard = ctx.now.mono;
-        let mut changed = std::mem::take(&mut self.silent);
+        let mut out = self.heard_again();
         if let Phase::Recovering { since, .. } = self.phase
             && self.heard.since(since) >= IN_FLIGHT
         {
             // Whatever ICE thinks of it: a path that carries something is a path.
             self.transition(Phase::Open);
-            changed = true;
+            out.push(LinkOut::Changed);
         }
-        if changed {
-            vec![LinkOut::Changed]
-        } else {
-            Vec::new()
-        }
+        out
+    }
+
+    fn heard_again(&mut self) -> Vec<LinkOut> {
+        let was = std::mem::take(&mut self.silent);
+        was.then_some(LinkOut::Silent(false)).into_iter().collect()
     }
 }

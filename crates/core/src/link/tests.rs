@@ -426,7 +426,7 @@ fn any_sign_of_life_ends_the_silence() {
             // The server is away, so no restart can help.
             pass(&mut link, ms, false, &mut world);
             let out = link.handle(news, &mut world.ctx());
-            assert!(out.contains(&LinkOut::Changed));
+            assert!(out.contains(&LinkOut::Silent(false)));
             assert_eq!(
                 (link.view().0, link.view().1),
                 (LinkPhase::Connected, Presence::Online)

@@ -58,7 +58,7 @@ impl Link {
             let silent = now.since(self.heard) >= SILENT;
             if silent != self.silent {
                 self.silent = silent;
-                out.push(LinkOut::Changed);
+                out.push(LinkOut::Silent(silent));
             }
             if now >= self.beat_at {
                 self.beat_n += 1;

@@ -85,6 +85,12 @@ impl Room {
                 LinkOut::Changed => {
                     self.changes.people.insert(peer);
                 }
+                LinkOut::Silent(silent) => {
+                    self.changes.people.insert(peer);
+                    self.serves.on_silent(peer, silent, ctx);
+                    let out = self.fetches.on_silent(peer, silent, ctx);
+                    self.apply_fetches(out, ctx);
+                }
                 LinkOut::Opened => {
                     if let Some(person) = self.people.get_mut(&peer) {
                         person.why = None;

@@ -1,8 +1,8 @@
 //! Who gets which piece of an offer whose receivers fetch from each other.
 //!
 //! Every piece goes out once, to whoever has least under way; the fastest thus gets most. What was
-//! given to a receiver that leaves, and was nowhere else, goes out again. A receiver that finds
-//! nobody else to ask is given what it asks for.
+//! given to a receiver that leaves, and was nowhere else, goes out again; while one is not heard, to
+//! the others. A receiver that finds nobody else to ask is given what it asks for.
 
 use std::collections::BTreeMap;
 
@@ -83,10 +83,15 @@ impl Spread {
     pub fn left(&mut self, peer: PeerId) {
         self.given.remove(&peer);
         self.asked.remove(&peer);
+        self.look_again();
+    }
+
+    /// Others than before have something.
+    pub fn look_again(&mut self) {
         self.at = (0, 0);
     }
 
-    /// What to give to whom now.
+    /// What to give to whom now. What others than `holdings` were given counts for nothing.
     pub fn top_up(&mut self, entries: &[Entry], holdings: &[Holding<'_>]) -> Vec<Piece> {
         let mut out = Vec::new();
         let mut load: Vec<(u64, PeerId)> = holdings
@@ -160,7 +165,8 @@ impl Spread {
             for had in holdings.iter().filter_map(|h| h.durable.get(&entry)) {
                 subtract(&mut open, had);
             }
-            for given in self.given.values().filter_map(|g| g.get(&entry)) {
+            let given = holdings.iter().filter_map(|h| self.given.get(&h.peer));
+            for given in given.filter_map(|g| g.get(&entry)) {
                 subtract(&mut open, given);
             }
             if !open.is_empty() {
@@ -315,6 +321,25 @@ mod tests {
         let lost: u64 = lost.iter().map(|p| p.ranges.count()).sum();
         assert_eq!(Scene::count(&again), lost);
         assert!(again.iter().all(|p| p.peer != peer(1)));
+    }
+
+    #[test]
+    fn what_is_under_way_to_somebody_silent_goes_out_once_more() {
+        let mut s = Scene::new(&[64 * CHUNK], 3);
+        let pieces = s.top_up();
+        let (lost, kept): (Vec<_>, Vec<_>) = pieces.iter().partition(|p| p.peer == peer(1));
+        kept.iter().for_each(|p| s.arrive(p));
+        let silent = s.has.remove(&peer(1)).unwrap();
+        s.spread.look_again();
+        let again = s.top_up();
+        let lost: u64 = lost.iter().map(|p| p.ranges.count()).sum();
+        assert_eq!(Scene::count(&again), lost);
+        assert!(again.iter().all(|p| p.peer != peer(1)));
+        // Heard again, it has as much under way as before.
+        s.has.insert(peer(1), silent);
+        s.spread.look_again();
+        assert!(s.top_up().is_empty());
+        assert_eq!(s.spread.load(peer(1)), lost);
     }
 
     #[test]

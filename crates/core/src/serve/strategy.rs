@@ -89,6 +89,14 @@ impl Offer {
         self.go_on(room, id, ctx)
     }
 
+    /// A receiver is not heard any more, or is again. Its link may yet go on.
+    pub(super) fn doubted(&mut self, room: RoomId, id: OfferId, ctx: &mut Ctx<'_>) {
+        if let Mode::Swarm(spread) = &mut self.mode {
+            spread.look_again();
+        }
+        self.top_up(room, id, ctx);
+    }
+
     /// Chunks are durable at a receiver.
     pub(super) fn arrived(
         &mut self,
@@ -252,7 +260,8 @@ impl Offer {
         let mut holdings = Vec::new();
         let full = RangeSet::full(self.entries.len() as u64);
         let mut runs = Vec::new();
-        for (peer, r) in &self.receivers {
+        // Of those who are not heard nobody gets what they have or are to have.
+        for (peer, r) in self.receivers.iter().filter(|(_, r)| !r.silent) {
             let here = self.met.contains(peer);
             let (takes, verified) = match r.state {
                 State::Serving { run, .. } => {

@@ -157,6 +157,34 @@ fn a_swarm_sends_each_chunk_to_one_and_again_only_what_is_lost_or_asked_for() {
 }
 
 #[test]
+fn what_somebody_silent_was_to_have_goes_to_others_too() {
+    let mut s = Scene::new(&[], None);
+    let mut way: BTreeMap<PeerId, RangeSet> = BTreeMap::new();
+    for peer in [BOB, CY, DEE] {
+        s.accept(peer);
+        for (to, ranges) in s.effects().0 {
+            way.entry(to).or_default().union(&ranges);
+        }
+    }
+    s.serves.on_silent(DEE, true, &mut s.world.ctx());
+    assert!(s.effects().0.is_empty(), "the others have enough to do");
+    s.ack(BOB, &way[&BOB]);
+    let (more, _) = s.effects();
+    assert_eq!(count(&more), UNDER_WAY);
+    assert!(more.iter().all(|(peer, _)| *peer == BOB));
+    let mut dees = RangeSet::new();
+    more.iter().for_each(|(_, ranges)| dees.union(ranges));
+    subtract(&mut dees, &way[&DEE]);
+    assert!(dees.count() <= 600 - 3 * UNDER_WAY, "what Dee was to have");
+    // She has as much to do as before, and her word still counts.
+    s.serves.on_silent(DEE, false, &mut s.world.ctx());
+    assert!(s.effects().0.is_empty());
+    s.ack(DEE, &way[&DEE]);
+    let (rest, _) = s.effects();
+    assert!(count(&rest) <= 600 - 3 * UNDER_WAY);
+}
+
+#[test]
 fn in_sequence_one_is_served_at_a_time_in_the_order_of_acceptance() {
     let mut s = Scene::new(&[], Some(Strategy::Sequential));
     for peer in [CY, BOB, DEE] {
