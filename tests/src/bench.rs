@@ -5,6 +5,7 @@ mod far;
 mod machine;
 mod others;
 mod plot;
+mod programs;
 mod watched;
 
 pub mod talk;
@@ -24,6 +25,7 @@ pub use far::Far;
 pub use machine::{machine, today};
 pub use others::{Ssh, Wormhole, iperf3};
 pub use plot::{Bar, Panel, svg};
+pub use programs::{Program, versions};
 pub use watched::{Usage, Watched};
 
 /// No step of a bench takes longer than this without a word.
@@ -94,15 +96,17 @@ impl Place for Loopback {
 }
 
 /// The raw channel (64 KiB messages, the product's own connection and tuning, one process per
-/// side), by the program that `RAW_CHANNEL_BIN` names.
-pub fn raw_channel(place: &impl Place, mib: u64) -> Run {
+/// side) over so many connections, by the program that `RAW_CHANNEL_BIN` names.
+pub fn raw_channel(place: &impl Place, mib: u64, strands: u8) -> Run {
     settle();
     let bin = program("RAW_CHANNEL_BIN");
-    let mut recv = place.start(Side::B, Command::new(&bin).arg("recv"));
+    let strands = format!("--strands={strands}");
+    let mut recv = place.start(Side::B, Command::new(&bin).args(["recv", &strands]));
     let port = recv.json_line(|v| v["port"].as_u64());
     let port = place.lead_to(u16::try_from(port).unwrap()).to_string();
     let mib = mib.to_string();
-    let send = place.start(Side::A, Command::new(&bin).args(["send", &port, &mib]));
+    let args = ["send", &port, &mib, &strands];
+    let send = place.start(Side::A, Command::new(&bin).args(args));
     let rate = recv.json_line(|v| v["mb_per_s"].as_f64());
     let bytes = (mib.parse::<u64>().unwrap() << 20) as f64;
     Run::new(bytes, bytes / 1e6 / rate, [send.finish(), recv.finish()])

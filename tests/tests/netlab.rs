@@ -200,6 +200,59 @@ fn a_path_that_is_back_after_a_cut_gets_a_new_link_and_the_file_goes_on() {
     assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
 }
 
+/// A transfer over a link that is far and lossy, once chunks have gone over several connections; and
+/// the sender's port of the second.
+fn over_strands(scene: &Scene, file: &Path) -> (Kith, Kith, u16) {
+    random_file(file, 40_000_000);
+    let (sender, mut receiver) = scene.hand_over(file);
+    let done = |v: &Value| v["done"].as_u64().filter(|_| v["type"] == "offer");
+    receiver.wait("the first bytes", |v| done(v).filter(|done| *done > 0));
+    let first = scene.lab.udp_ports(Side::A);
+    let mut second = None;
+    // With every word of progress it is looked.
+    receiver.wait_new("several strands", |v| {
+        assert_ne!(v["phase"], "done", "the file was over before");
+        let later = &scene.lab.udp_ports(Side::A) - &first;
+        second = second.or(later.first().copied());
+        // More are opened once the second has carried some.
+        (later.len() > 1).then_some(())
+    });
+    (sender, receiver, second.unwrap())
+}
+
+#[test]
+fn a_lossy_path_is_taken_by_several_connections_and_the_file_is_right() {
+    let scene = Scene::new(FAR_AND_LOSSY);
+    let file = scene.path("film.bin");
+    let (sender, receiver, _) = over_strands(&scene, &file);
+    let (sent, received) = (succeed(sender), succeed(receiver));
+    assert_eq!(sent.line("summary")["traffic"]["resent_durable"], 0);
+    let traffic = &received.line("summary")["traffic"];
+    assert_eq!(
+        traffic["received"], 40_000_000,
+        "each chunk once: {traffic}"
+    );
+    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+}
+
+#[test]
+fn a_strand_that_dies_under_way_costs_the_link_and_no_byte_of_the_file() {
+    let scene = Scene::new(FAR_AND_LOSSY);
+    let file = scene.path("film.bin");
+    let (sender, mut receiver, port) = over_strands(&scene, &file);
+    // What is on it does not come, so the file cannot end over this link.
+    scene.lab.block(port);
+    receiver.wait_new("a new link", |v| {
+        let made = v["link"] == "signaling" || v["link"] == "connecting";
+        (v["type"] == "person" && made).then_some(())
+    });
+    let (sent, received) = (succeed(sender), succeed(receiver));
+    assert_eq!(sent.line("summary")["traffic"]["resent_durable"], 0);
+    let traffic = &received.line("summary")["traffic"];
+    assert_eq!(traffic["received_durable"], 0, "{traffic}");
+    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+}
+
 #[test]
 fn the_last_words_of_who_leaves_are_said_until_they_are_heard() {
     let scene = Scene::new(Quality::PERFECT);

@@ -12,7 +12,7 @@ use kith_protocol::room::{ClientMessage, IceServer};
 use kith_protocol::sealed::SealedBody;
 use kith_protocol::{LinkId, OfferId, PeerId, RoomId, Sid};
 
-use crate::input::{Candidate, CommandResult, HoldKey, JobId, ReqId, ServeKey};
+use crate::input::{Candidate, CommandResult, HoldKey, JobId, ReqId, ServeKey, StrandId};
 use crate::record::{FetchKey, FetchRecord, Put};
 
 /// One thing to do. Effects of one target are done in the order they come.
@@ -106,6 +106,23 @@ pub enum SealEffect {
     Close,
 }
 
+/// To a strand.
+#[derive(Debug, Clone)]
+pub enum StrandEffect {
+    /// Make it and an SDP offer for it; answered by `LocalSdp`.
+    Offer,
+    /// Make it and answer the other's offer; answered by `LocalSdp`.
+    AcceptOffer(String),
+    /// Take the other's answer.
+    AcceptAnswer(String),
+    /// Add a remote candidate.
+    AddCandidate(Candidate),
+    /// Chunks may take it.
+    Carry,
+    /// Close it.
+    Close,
+}
+
 /// To one peer connection.
 #[derive(Debug, Clone)]
 pub enum LinkEffect {
@@ -127,6 +144,8 @@ pub enum LinkEffect {
     AcceptAnswer(String),
     /// Add a remote candidate.
     AddCandidate(Candidate),
+    /// To one of its strands.
+    Strand(StrandId, StrandEffect),
     /// Send on `messages`.
     Send(Box<PeerMessage>),
     /// Send on `presence`.

@@ -324,6 +324,7 @@ impl Fetches {
             | PeerMessage::Verified { .. }
             | PeerMessage::OfferDone { .. }
             | PeerMessage::Pace { .. }
+            | PeerMessage::Strand { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }

@@ -186,10 +186,39 @@ pub enum LinkNews {
     },
     /// Any sign of life on the file lane.
     Heard,
+    /// Chunks would go faster over so many strands of ours.
+    Strained(u8),
+    /// Of one of its strands.
+    Strand(StrandId, StrandNews),
     /// The selected path.
     Route(kith_api::Route),
     /// The other side broke the protocol, or the connection failed for good.
     Broken(Code),
+}
+
+/// Which strand of a link: a connection beside it that carries chunks from who opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StrandId {
+    /// Whether we open it.
+    pub ours: bool,
+    /// Which of those of the same end, from 0.
+    pub n: u8,
+}
+
+/// From a strand.
+#[derive(Debug, Clone)]
+pub enum StrandNews {
+    /// The local description is set: send it.
+    LocalSdp(String),
+    /// A local candidate; comes after the description.
+    LocalCandidate(Candidate),
+    /// It carries chunks.
+    Open,
+    /// It carries none any more. `lossy`: what was on it may not have arrived.
+    Lost {
+        /// See there.
+        lossy: bool,
+    },
 }
 
 /// A trickled candidate.

@@ -8,6 +8,7 @@
 
 mod hear;
 mod signal;
+mod strands;
 mod timing;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::input::{Candidate, LinkNews};
 use crate::time::Mono;
 
 use signal::check_sdp;
+use strands::Strands;
 
 /// Session descriptions must have been exchanged after this.
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -87,6 +89,7 @@ pub struct Link {
     last_beat: Option<Beat>,
     route: Option<Route>,
     silent: bool,
+    strands: Strands,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -323,6 +326,11 @@ impl Link {
                 self.route = Some(route);
                 vec![LinkOut::Changed]
             }
+            LinkNews::Strained(most) => {
+                self.on_strained(most, ctx);
+                Vec::new()
+            }
+            LinkNews::Strand(id, news) => self.on_strand(id, news, ctx),
             LinkNews::Broken(code) => vec![LinkOut::Gone(code)],
         }
     }
@@ -360,6 +368,7 @@ impl Link {
             last_beat: None,
             route: None,
             silent: false,
+            strands: Strands::default(),
         }
     }
 

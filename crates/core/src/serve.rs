@@ -320,6 +320,7 @@ impl Serves {
             | PeerMessage::Holds { .. }
             | PeerMessage::Pull { .. }
             | PeerMessage::LetGo { .. }
+            | PeerMessage::Strand { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }

@@ -1,18 +1,21 @@
-//! How fast the channel `files` of a [`Connection`] goes, between two processes on this machine.
+//! How fast the channel `files` of a [`Connection`] goes, between two processes on this machine; or
+//! those of several connections side by side, each frame on the one that has room first.
 //!
 //! ```text
 //! raw_channel recv                        prints {"port":N}, then one result
 //! raw_channel send PORT MIB [--window=BYTES --udp=BYTES --queue=BYTES --reactors=N --mtu=BYTES
-//!                            --workers=N]
+//!                            --workers=N --strands=N]
 //! ```
 //!
-//! `recv` takes the same options. Each prints one JSON line: seconds from the first to the last
+//! `recv` takes the same options, and the same number of strands. Each prints one JSON line: seconds from the first to the last
 //! frame, MB/s (of 10^6 payload bytes), CPU seconds of the whole process, peak resident KiB.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,7 +24,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -36,16 +40,30 @@ enum Mode {
     Send { port: u16, mib: usize },
 }
 
-fn main() -> Result<()> {
-    let (mode, tuning, workers) = arguments()?;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()?
-        .block_on(run(mode, tuning))
+struct Arguments {
+    mode: Mode,
+    tuning: Tuning,
+    workers: usize,
+    /// Connections side by side.
+    strands: usize,
 }
 
-async fn run(mode: Mode, tuning: Tuning) -> Result<()> {
+fn main() -> Result<()> {
+    let arguments = arguments()?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(arguments.workers)
+        .enable_all()
+        .build()?
+        .block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let Arguments {
+        mode,
+        tuning,
+        strands,
+        ..
+    } = arguments;
     let context = RtcContext::with_tuning(tuning)?;
     let stream = match mode {
         Mode::Recv => {
@@ -58,29 +76,40 @@ async fn run(mode: Mode, tuning: Tuning) -> Result<()> {
         }
     };
     let (reader, writer) = stream.into_split();
-    let (events, events_rx) = mpsc::channel(64);
-    let ice = IceConfig {
-        include_loopback: true,
-        ..IceConfig::default()
-    };
-    let connection = Arc::new(Connection::open(&context, &ice, events).await?);
     let offering = matches!(mode, Mode::Send { .. });
-    let (open_tx, open) = oneshot::channel();
-    let (done_tx, done) = oneshot::channel();
-    let signaling = tokio::spawn(signal(
-        reader,
-        writer,
-        connection.clone(),
-        offering,
-        events_rx,
-        open_tx,
-        done_tx,
-    ));
-    tokio::time::timeout(SETUP_DEADLINE, open).await??;
+    let (open_tx, mut open) = mpsc::channel(strands);
+    let (done_tx, done) = mpsc::channel(1);
+    let writer = Arc::new(Mutex::new(writer));
+    let (mut connections, mut tasks) = (Vec::new(), JoinSet::new());
+    for strand in 0..strands {
+        let (events, events_rx) = mpsc::channel(64);
+        let ice = IceConfig {
+            include_loopback: true,
+            ..IceConfig::default()
+        };
+        let connection = Arc::new(Connection::open(&context, &ice, events).await?);
+        let told = told(
+            Arc::clone(&writer),
+            strand,
+            events_rx,
+            open_tx.clone(),
+            done_tx.clone(),
+        );
+        tasks.spawn(told);
+        connections.push(connection);
+    }
+    let signaling = tokio::spawn(signal(reader, writer, connections.clone(), offering));
+    tokio::time::timeout(SETUP_DEADLINE, async {
+        for _ in 0..strands {
+            open.recv().await.ok_or("a connection failed")?;
+        }
+        Result::Ok(())
+    })
+    .await??;
 
     let (bytes, seconds) = match mode {
-        Mode::Recv => receive(&connection).await?,
-        Mode::Send { mib, .. } => send(&connection, mib, done).await?,
+        Mode::Recv => receive(&connections).await?,
+        Mode::Send { mib, .. } => send(&connections, mib, done).await?,
     };
     print(&json!({
         "mode": if offering { "send" } else { "recv" },
@@ -95,46 +124,71 @@ async fn run(mode: Mode, tuning: Tuning) -> Result<()> {
         // The last word is on its way; the other end hangs up when it has it.
         signaling.await??;
     }
-    connection.close().await;
+    for connection in connections {
+        connection.close().await;
+    }
     Ok(())
 }
 
 /// Pushes `mib` MiB of payload and waits until the other end has counted them.
 async fn send(
-    connection: &Connection,
+    connections: &[Arc<Connection>],
     mib: usize,
-    done: oneshot::Receiver<()>,
+    mut done: mpsc::Receiver<()>,
 ) -> Result<(usize, f64)> {
-    let lane = connection.files();
-    let payload = vec![0x5a_u8; CHUNK];
     let frames = mib * 1024 * 1024 / CHUNK;
+    let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
-    for index in 0..frames {
-        lane.send(frame(index as u64, frames as u64, &payload))
-            .await?;
+    let mut senders = JoinSet::new();
+    for connection in connections {
+        let (lane, next) = (connection.files(), Arc::clone(&next));
+        senders.spawn(async move {
+            let payload = vec![0x5a_u8; CHUNK];
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= frames {
+                    return Result::Ok(());
+                }
+                lane.send(frame(index as u64, frames as u64, &payload))
+                    .await?;
+            }
+        });
     }
-    done.await?;
+    while let Some(sender) = senders.join_next().await {
+        sender??;
+    }
+    done.recv().await.ok_or("the other end is gone")?;
     Ok((frames * CHUNK, started.elapsed().as_secs_f64()))
 }
 
-async fn receive(connection: &Connection) -> Result<(usize, f64)> {
-    let lane = connection.files();
-    let mut started = None;
-    let mut expected = 0;
+async fn receive(connections: &[Arc<Connection>]) -> Result<(usize, f64)> {
+    let (frames_tx, mut frames) = mpsc::channel(1);
+    let mut readers = JoinSet::new();
+    for connection in connections {
+        let (lane, frames) = (connection.files(), frames_tx.clone());
+        readers.spawn(async move {
+            while let Some(frame) = lane.recv().await {
+                if frames.send(frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(frames_tx);
+    let (mut started, mut missing) = (None, None);
     loop {
-        let frame = lane.recv().await.ok_or("the lane closed early")?;
+        let frame = frames.recv().await.ok_or("the lane closed early")?;
         let started = *started.get_or_insert_with(Instant::now);
         let (index, total) = frame_numbers(&frame)?;
-        if index != expected || frame.len() != HEADER + CHUNK {
-            return Err(format!("frame {index} in place of {expected}").into());
+        let total = usize::try_from(total)?;
+        let missing = missing.get_or_insert_with(|| (0..total as u64).collect::<HashSet<_>>());
+        if !missing.remove(&index) || frame.len() != HEADER + CHUNK {
+            return Err(format!("frame {index} came twice or wrong").into());
         }
-        expected += 1;
-        if expected == total {
-            connection.send_message(Bytes::from_static(b"done")).await?;
-            return Ok((
-                usize::try_from(total)? * CHUNK,
-                started.elapsed().as_secs_f64(),
-            ));
+        if missing.is_empty() {
+            let first = connections.first().ok_or("no connection")?;
+            first.send_message(Bytes::from_static(b"done")).await?;
+            return Ok((total * CHUNK, started.elapsed().as_secs_f64()));
         }
     }
 }
@@ -156,69 +210,73 @@ fn frame_numbers(frame: &[u8]) -> Result<(u64, u64)> {
     Ok((number(0)?, number(8)?))
 }
 
-/// Carries descriptions and candidates as JSON lines, until the other end hangs up.
+/// Takes descriptions and candidates as JSON lines, until the other end hangs up.
 async fn signal(
     reader: OwnedReadHalf,
-    mut writer: OwnedWriteHalf,
-    connection: Arc<Connection>,
+    writer: Arc<Mutex<OwnedWriteHalf>>,
+    connections: Vec<Arc<Connection>>,
     offering: bool,
-    mut events: mpsc::Receiver<RtcEvent>,
-    open: oneshot::Sender<()>,
-    done: oneshot::Sender<()>,
 ) -> Result<()> {
     let mut lines = BufReader::new(reader).lines();
-    let (mut open, mut done) = (Some(open), Some(done));
     if offering {
-        let offer = connection.create_offer(false).await?;
-        write(&mut writer, &json!({ "sdp": offer })).await?;
+        for (strand, connection) in connections.iter().enumerate() {
+            let offer = connection.create_offer(false).await?;
+            write(&writer, &json!({ "strand": strand, "sdp": offer })).await?;
+        }
     }
-    loop {
-        tokio::select! {
-            line = lines.next_line() => {
-                let Some(line) = line? else { return Ok(()) };
-                let line: Value = serde_json::from_str(&line)?;
-                if let Some(sdp) = line["sdp"].as_str() {
-                    if offering {
-                        connection.accept_answer(sdp.to_owned()).await?;
-                    } else {
-                        let answer = connection.accept_offer(sdp.to_owned()).await?;
-                        write(&mut writer, &json!({ "sdp": answer })).await?;
-                    }
-                } else if let Some(candidate) = line["candidate"].as_str() {
-                    connection.add_candidate(IceCandidate {
-                        candidate: candidate.to_owned(),
-                        sdp_mid: None,
-                        sdp_mline_index: Some(0),
-                    }).await?;
-                }
+    while let Some(line) = lines.next_line().await? {
+        let line: Value = serde_json::from_str(&line)?;
+        let strand = line["strand"].as_u64().ok_or("of which strand?")?;
+        let connection = connections.get(usize::try_from(strand)?);
+        let connection = connection.ok_or("more strands than here")?;
+        if let Some(sdp) = line["sdp"].as_str() {
+            if offering {
+                connection.accept_answer(sdp.to_owned()).await?;
+            } else {
+                let answer = connection.accept_offer(sdp.to_owned()).await?;
+                write(&writer, &json!({ "strand": strand, "sdp": answer })).await?;
             }
-            event = events.recv() => match event {
-                Some(RtcEvent::LocalCandidate(candidate)) => {
-                    write(&mut writer, &json!({ "candidate": candidate.candidate })).await?;
-                }
-                Some(RtcEvent::ChannelsOpen) => {
-                    if let Some(open) = open.take() {
-                        let _ = open.send(());
-                    }
-                }
-                Some(RtcEvent::Message(_)) => {
-                    if let Some(done) = done.take() {
-                        let _ = done.send(());
-                    }
-                }
-                Some(
-                    RtcEvent::GatheringComplete
-                    | RtcEvent::StateChanged(_)
-                    | RtcEvent::Presence(_)
-                    | RtcEvent::ChannelClosed { .. },
-                ) => {}
-                None => return Ok(()),
+        } else if let Some(candidate) = line["candidate"].as_str() {
+            let candidate = IceCandidate {
+                candidate: candidate.to_owned(),
+                sdp_mid: None,
+                sdp_mline_index: Some(0),
+            };
+            connection.add_candidate(candidate).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Carries candidates to the other end, and word of the rest.
+async fn told(
+    writer: Arc<Mutex<OwnedWriteHalf>>,
+    strand: usize,
+    mut events: mpsc::Receiver<RtcEvent>,
+    open: mpsc::Sender<()>,
+    done: mpsc::Sender<()>,
+) {
+    while let Some(event) = events.recv().await {
+        let heard = match event {
+            RtcEvent::LocalCandidate(c) => {
+                let line = json!({ "strand": strand, "candidate": c.candidate });
+                write(&writer, &line).await.is_ok()
             }
+            RtcEvent::ChannelsOpen => open.send(()).await.is_ok(),
+            RtcEvent::Message(_) => done.send(()).await.is_ok(),
+            RtcEvent::GatheringComplete
+            | RtcEvent::StateChanged(_)
+            | RtcEvent::Presence(_)
+            | RtcEvent::ChannelClosed { .. } => true,
+        };
+        if !heard {
+            return;
         }
     }
 }
 
-async fn write(writer: &mut OwnedWriteHalf, line: &Value) -> Result<()> {
+async fn write(writer: &Mutex<OwnedWriteHalf>, line: &Value) -> Result<()> {
+    let mut writer = writer.lock().await;
     writer.write_all(format!("{line}\n").as_bytes()).await?;
     Ok(())
 }
@@ -253,9 +311,9 @@ fn peak_rss_kib() -> Result<u64> {
         .parse()?)
 }
 
-fn arguments() -> Result<(Mode, Tuning, usize)> {
+fn arguments() -> Result<Arguments> {
     let mut tuning = Tuning::default();
-    let mut workers = 2;
+    let (mut workers, mut strands) = (2, 1);
     let mut words = Vec::new();
     for argument in std::env::args().skip(1) {
         let Some((key, value)) = argument
@@ -272,6 +330,7 @@ fn arguments() -> Result<(Mode, Tuning, usize)> {
             "reactors" => tuning.reactor_threads = value.parse()?,
             "mtu" => tuning.sctp_mtu = Some(value.parse()?),
             "workers" => workers = value.parse()?,
+            "strands" => strands = value.parse()?,
             other => return Err(format!("unknown option --{other}").into()),
         }
     }
@@ -284,5 +343,10 @@ fn arguments() -> Result<(Mode, Tuning, usize)> {
         },
         _ => return Err("usage: raw_channel recv | send PORT MIB".into()),
     };
-    Ok((mode, tuning, workers))
+    Ok(Arguments {
+        mode,
+        tuning,
+        workers,
+        strands,
+    })
 }

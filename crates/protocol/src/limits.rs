@@ -25,6 +25,8 @@ pub const SEAL_PADDING: usize = 256;
 pub const MAX_SEALED: usize = 32 * 1024;
 /// Largest message on the data channel `messages`, in bytes.
 pub const MAX_PEER_MESSAGE: usize = 64 * 1024;
+/// Most strands that one end of a link may open beside it.
+pub const MAX_STRANDS: u8 = 7;
 /// Largest beat on the data channel `presence`, in bytes.
 pub const MAX_PRESENCE: usize = 1024;
 /// Longest chat message, in bytes of UTF-8.

@@ -215,9 +215,52 @@ pub enum PeerMessage {
         /// The offer.
         offer_id: OfferId,
     },
+    /// Sets up a *strand*: one more connection between the two, that carries chunks from who opens
+    /// it. Strands are found, checked and closed like the link itself, and end with it.
+    Strand {
+        /// Which of those that the same end opens, from 0.
+        n: u8,
+        /// The sender of this opens it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mine: bool,
+        /// What is said of it.
+        step: StrandStep,
+    },
     /// The sender of this leaves on purpose.
     Bye {},
     /// A message this build does not know; skipped.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// A step in the setting up of a strand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum StrandStep {
+    /// From who opens it.
+    Offer {
+        /// The description.
+        sdp: String,
+    },
+    /// From the other.
+    Answer {
+        /// The description.
+        sdp: String,
+    },
+    /// A trickled candidate of the sender's, after its description.
+    Candidate {
+        /// The line; empty at the end.
+        candidate: String,
+        /// Media section by id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mid: Option<String>,
+        /// Media section by index.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mline: Option<u16>,
+    },
+    /// From the other: its end takes chunks. What is sent before may be lost.
+    Ready {},
+    /// A step this build does not know; skipped.
     #[serde(other, skip_serializing)]
     Unknown,
 }
@@ -360,6 +403,20 @@ impl PeerMessage {
                     "parts",
                 )
             }
+            PeerMessage::Strand { n, step, .. } => {
+                bound(*n < limits::MAX_STRANDS, "n")?;
+                match step {
+                    StrandStep::Offer { sdp } | StrandStep::Answer { sdp } => {
+                        bound(sdp.len() <= limits::MAX_SDP, "sdp")
+                    }
+                    StrandStep::Candidate { candidate, mid, .. } => {
+                        let long = |m: &String| m.len() > limits::MAX_CANDIDATE;
+                        bound(candidate.len() <= limits::MAX_CANDIDATE, "candidate")?;
+                        bound(!mid.as_ref().is_some_and(long), "mid")
+                    }
+                    StrandStep::Ready {} | StrandStep::Unknown => Ok(()),
+                }
+            }
             PeerMessage::Confirm { .. }
             | PeerMessage::ChatSync { .. }
             | PeerMessage::ChatAck { .. }
@@ -444,9 +501,36 @@ mod tests {
             r#"{"type":"entries","offer_id":"AAAAAAAAAAAAAAAAAAAAAA","first":0,"entries":[{"path":""}]}"#,
             r#"{"type":"entries","offer_id":"AAAAAAAAAAAAAAAAAAAAAA","first":0,"entries":[{"path":"x","size":9223372036854775808}]}"#,
             r#"{"type":"want","offer_id":"AAAAAAAAAAAAAAAAAAAAAA","entry":0,"ranges":[[3,1]]}"#,
+            r#"{"type":"strand","n":7,"step":{"kind":"answer","sdp":""}}"#,
+            r#"{"type":"strand","n":0,"step":{"kind":"answer"}}"#,
         ];
         for text in bad {
             assert!(PeerMessage::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let strand = |step| PeerMessage::Strand {
+            n: 0,
+            mine: true,
+            step,
+        };
+        let sdp = |len| StrandStep::Offer {
+            sdp: "x".repeat(len),
+        };
+        let candidate = |len: usize, mid: usize| StrandStep::Candidate {
+            candidate: "x".repeat(len),
+            mid: Some("x".repeat(mid)),
+            mline: None,
+        };
+        let (most, line) = (limits::MAX_SDP, limits::MAX_CANDIDATE);
+        let rows = [
+            (sdp(most), true),
+            (sdp(most + 1), false),
+            (candidate(line, line), true),
+            (candidate(line + 1, 0), false),
+            (candidate(0, line + 1), false),
+        ];
+        for (step, fits) in rows {
+            let message = strand(step);
+            assert_eq!(PeerMessage::parse(&message.to_bytes()).is_ok(), fits);
         }
     }
 
@@ -458,6 +542,13 @@ mod tests {
         );
         let m = PeerMessage::parse(br#"{"type":"chat-ack","upto":3,"new":true}"#);
         assert_eq!(m, Ok(PeerMessage::ChatAck { upto: 3 }));
+        let strand = PeerMessage::Strand {
+            n: 1,
+            mine: false,
+            step: StrandStep::Unknown,
+        };
+        let m = PeerMessage::parse(br#"{"type":"strand","n":1,"step":{"kind":"knot","ends":2}}"#);
+        assert_eq!(m, Ok(strand));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use kith_protocol::frame::{Ack, Chunk, Frame, Hashes};
 use kith_protocol::ids::{AccessPk, Blob, Digest, Nonce, SealTag, Signature};
-use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState};
+use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState, StrandStep};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{
     CallNews, CallStep, ClientMessage, IceServer, LeftWhy, Member, RoomInfo, ServerMessage,
@@ -364,12 +364,40 @@ fn peer_messages() {
             from: PeerId([6; 16]),
             offer_id,
         },
+        PeerMessage::Strand {
+            n: 0,
+            mine: true,
+            step: StrandStep::Offer {
+                sdp: "v=0\r\n".into(),
+            },
+        },
+        PeerMessage::Strand {
+            n: 6,
+            mine: false,
+            step: StrandStep::Answer {
+                sdp: "v=0\r\n".into(),
+            },
+        },
+        PeerMessage::Strand {
+            n: 1,
+            mine: true,
+            step: StrandStep::Candidate {
+                candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host".into(),
+                mid: Some("0".into()),
+                mline: Some(0),
+            },
+        },
+        PeerMessage::Strand {
+            n: 2,
+            mine: false,
+            step: StrandStep::Ready {},
+        },
         PeerMessage::Bye {},
     ];
     kinds!(
         &values, PeerMessage: Confirm, ChatSync, Chat, ChatAck, Offer, Entries, Browse, Accept,
         Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Pause, Resume, Pace,
-        Swarm, Holds, Pull, LetGo,
+        Swarm, Holds, Pull, LetGo, Strand,
         Bye, = Unknown
     );
     let write = |m: &PeerMessage| String::from_utf8(m.to_bytes().to_vec()).unwrap();

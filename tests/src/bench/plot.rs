@@ -37,7 +37,10 @@ pub fn svg(title: &str, unit: &str, panels: &[Panel]) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
+         <style>text {{ fill: #111827 }} .ground {{ fill: #ffffff }} @media \
+         (prefers-color-scheme: dark) {{ text {{ fill: #e5e7eb }} .ground {{ fill: #111827 }} }}\
+         </style>\n\
+         <rect width=\"100%\" height=\"100%\" class=\"ground\"/>\n\
          <text x=\"16\" y=\"26\" font-size=\"16\" font-weight=\"bold\">{}</text>\n",
         escape(title)
     );
@@ -55,7 +58,7 @@ pub fn svg(title: &str, unit: &str, panels: &[Panel]) -> String {
         for bar in &panel.bars {
             let room = WIDTH - LEFT - RIGHT;
             let length = (bar.value / scale).min(1.0) * room;
-            let fill = if bar.ours { "#2563eb" } else { "#9ca3af" };
+            let fill = if bar.ours { "#3b82f6" } else { "#9ca3af" };
             let cut = if bar.value > scale { " »" } else { "" };
             let (label, text) = (escape(&bar.label), y + ROW * 0.68);
             let digits = usize::from(bar.value < 10.0);

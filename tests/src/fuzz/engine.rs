@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use kith_api::{Change, Event, OfferView, PersonView, RoomView};
-use kith_core::effect::{FetchEffect, HoldEffect, LinkEffect, ServeEffect, SessionEffect};
+use kith_core::effect::{
+    FetchEffect, HoldEffect, LinkEffect, ServeEffect, SessionEffect, StrandEffect,
+};
 use kith_core::input::{Command, HoldKey, Input, JobId, LinkNews, ReqId, ServeKey};
 use kith_core::record::{FetchKey, Saved};
 use kith_core::{Config, Effect, Engine, Mono, Now};
@@ -284,15 +286,19 @@ impl World {
                 self.tags.insert(link, (inputs::tag(self.seal_tag), fp));
             }
             LinkEffect::AcceptOffer(text) | LinkEffect::AcceptAnswer(text) => {
-                let who = (0..PEOPLE).find(|p| id_pk(*p).peer_id() == peer);
-                let who = who.expect("a link is with somebody proven");
-                let theirs = [0, 1].map(|session| sdp::check(text, &fp(who, session)));
-                assert!(
-                    theirs.iter().any(Result::is_ok),
-                    "an SDP of somebody else: {text}"
-                );
+                self.check_sdp(peer, text);
             }
             LinkEffect::AddCandidate(c) => assert!(sdp::check_candidate(&c.candidate)),
+            LinkEffect::Strand(id, effect) => {
+                assert!(self.confirmed.contains(&link) && id.n < limits::MAX_STRANDS);
+                match effect {
+                    StrandEffect::AcceptOffer(text) | StrandEffect::AcceptAnswer(text) => {
+                        self.check_sdp(peer, text);
+                    }
+                    StrandEffect::AddCandidate(c) => assert!(sdp::check_candidate(&c.candidate)),
+                    StrandEffect::Offer | StrandEffect::Carry | StrandEffect::Close => {}
+                }
+            }
             LinkEffect::Send(message) => {
                 let confirms = matches!(**message, PeerMessage::Confirm { .. });
                 let open = confirms || self.confirmed.contains(&link);
@@ -308,6 +314,16 @@ impl World {
             LinkEffect::Beat(_) => assert!(self.confirmed.contains(&link)),
             LinkEffect::Offer { .. } | LinkEffect::Close => {}
         }
+    }
+
+    fn check_sdp(&self, peer: PeerId, text: &str) {
+        let who = (0..PEOPLE).find(|p| id_pk(*p).peer_id() == peer);
+        let who = who.expect("a link is with somebody proven");
+        let theirs = [0, 1].map(|session| sdp::check(text, &fp(who, session)));
+        assert!(
+            theirs.iter().any(Result::is_ok),
+            "an SDP of somebody else: {text}"
+        );
     }
 
     fn check(&mut self) {

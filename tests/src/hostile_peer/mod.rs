@@ -12,6 +12,7 @@
 mod member;
 mod parts;
 mod scene;
+mod strands;
 
 use bytes::Bytes;
 use kith_peer::rtc::{Connection, IceCandidate, IceConfig, RtcContext, RtcEvent};
@@ -19,15 +20,13 @@ use kith_peer::seal::Identity;
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::sealed::SealedBody;
-use kith_protocol::tree::Tree;
 use kith_protocol::{Invite, LinkId, OfferId, PeerId, limits};
 use tokio::sync::mpsc;
 
 use member::Member;
-pub use parts::{chunk, damaged, entry, folder};
+pub use parts::{chunk, damaged, entry, folder, root};
 pub use scene::Scene;
-
-use parts::digest;
+pub use strands::Strand;
 
 use crate::PATIENCE;
 
@@ -282,12 +281,10 @@ impl Link {
 
     /// Sends a file by the book.
     pub async fn send_file(&self, offer_id: OfferId, transfer: u32, entry: u32, content: &[u8]) {
-        let mut tree = Tree::new();
         for (index, payload) in (0u64..).zip(content.chunks(limits::CHUNK)) {
             self.frame(chunk(transfer, entry, index, payload)).await;
-            tree.push(&Digest(digest(payload)));
         }
-        let hash = tree.root(content.len() as u64);
+        let hash = root(content);
         self.say(&PeerMessage::EntryDone {
             offer_id,
             entry,

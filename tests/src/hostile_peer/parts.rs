@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use kith_protocol::frame::{Chunk, Frame};
 use kith_protocol::ids::Digest;
+use kith_protocol::limits;
 use kith_protocol::peer::Entry;
+use kith_protocol::tree::Tree;
 
 /// An entry of a manifest.
 pub fn entry(path: &str, size: u64) -> Entry {
@@ -48,6 +50,15 @@ pub fn damaged(transfer: u32, entry: u32, index: u64, payload: &[u8]) -> Bytes {
         payload: Bytes::copy_from_slice(payload),
     })
     .to_bytes()
+}
+
+/// The hash of a file.
+pub fn root(content: &[u8]) -> Digest {
+    let mut tree = Tree::new();
+    for payload in content.chunks(limits::CHUNK) {
+        tree.push(&Digest(digest(payload)));
+    }
+    tree.root(content.len() as u64)
 }
 
 pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {

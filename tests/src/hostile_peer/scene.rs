@@ -215,7 +215,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
                 meta.nlink(),
                 meta.mtime(),
                 meta.mtime_nsec(),
-                super::digest(&content)
+                super::parts::digest(&content)
             );
             (p, what)
         })

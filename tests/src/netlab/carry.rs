@@ -38,6 +38,10 @@ impl Line {
         self.pipe().cut(self.begun.elapsed() + time);
     }
 
+    pub(super) fn block(&self, port: u16) {
+        self.pipe().block(port);
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.pipe().counts()
     }

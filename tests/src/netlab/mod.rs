@@ -11,6 +11,8 @@ mod carry;
 mod pipe;
 mod space;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::PipeWriter;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -95,6 +97,30 @@ impl Lab {
     /// Loses everything from `side`, for so long.
     pub fn cut_from(&self, side: Side, time: Duration) {
         self.lines[side as usize].cut(time);
+    }
+
+    /// Loses UDP packets from or to this port, both ways and for good.
+    pub fn block(&self, port: u16) {
+        self.lines.iter().for_each(|line| line.block(port));
+    }
+
+    /// The ports of the UDP sockets bound to the address of `side`.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel does not say.
+    pub fn udp_ports(&self, side: Side) -> BTreeSet<u16> {
+        let table = self.within(side, || fs::read_to_string("/proc/thread-self/net/udp"));
+        let table = table.expect("a table of sockets");
+        // proc(5): the second word of each line but the first is ADDRESS:PORT, in hexadecimal, the
+        // address as a number of the machine that has the bytes of the network.
+        let local = |line: &str| {
+            let (ip, port) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
+            let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
+            let port = u16::from_str_radix(port, 16).ok()?;
+            (ip == addr(side).octets()).then_some(port)
+        };
+        table.lines().skip(1).filter_map(local).collect()
     }
 
     /// What became of the packets from `side` so far.

@@ -88,6 +88,8 @@ pub struct Pipe {
     free_at: Duration,
     last_arrival: Duration,
     cut_until: Duration,
+    /// UDP packets from or to it are lost.
+    blocked: Option<u16>,
     counts: Counts,
 }
 
@@ -103,6 +105,7 @@ impl Pipe {
             free_at: Duration::ZERO,
             last_arrival: Duration::ZERO,
             cut_until: Duration::ZERO,
+            blocked: None,
             counts: Counts::default(),
         }
     }
@@ -121,9 +124,14 @@ impl Pipe {
         self.cut_until = until;
     }
 
+    /// Loses UDP packets from or to this port, from now on.
+    pub fn block(&mut self, port: u16) {
+        self.blocked = Some(port);
+    }
+
     /// A packet comes. Not earlier than the one before.
     pub fn push(&mut self, now: Duration, packet: Vec<u8>) {
-        if now < self.cut_until {
+        if now < self.cut_until || self.blocked.is_some_and(|port| is_of_port(&packet, port)) {
             self.counts.lost += 1;
             return;
         }
@@ -184,6 +192,19 @@ impl Pipe {
             Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64)
         })
     }
+}
+
+/// Whether an IPv4 packet (RFC 791 section 3.1) is UDP from or to this port (RFC 768).
+fn is_of_port(packet: &[u8], port: u16) -> bool {
+    const UDP: u8 = 17;
+    let Some((version_length, protocol)) = packet.first().zip(packet.get(9)) else {
+        return false;
+    };
+    let header = usize::from(version_length & 0xf) * 4;
+    let ports = packet.get(header..header + 4).unwrap_or_default();
+    version_length >> 4 == 4
+        && *protocol == UDP
+        && ports.chunks_exact(2).any(|p| p == port.to_be_bytes())
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ impl World {
                 };
                 self.push(n, link, packet);
             }
+            LinkEffect::Strand(..) => unreachable!("no lane here is strained"),
             LinkEffect::Close => self.close_end(n, link),
         }
     }

@@ -20,3 +20,4 @@ mod names;
 mod negotiating;
 mod serving;
 mod silence;
+mod strands;

@@ -8,7 +8,7 @@ use kith_protocol::peer::PeerMessage;
 use super::{IN_FLIGHT, Link, LinkOut, Phase};
 use crate::effect::LinkEffect;
 use crate::engine::Ctx;
-use crate::input::IceState;
+use crate::input::{IceState, StrandId};
 
 impl Link {
     pub(super) fn on_ice(&mut self, state: IceState, ctx: &mut Ctx<'_>) -> Vec<LinkOut> {
@@ -75,7 +75,12 @@ impl Link {
             return vec![LinkOut::Gone(Code::PeerProtocol)];
         }
         let mut out = self.on_heard(ctx);
-        out.push(LinkOut::Message(message));
+        if let PeerMessage::Strand { n, mine, step } = *message {
+            let id = StrandId { ours: !mine, n };
+            out.extend(self.on_strand_step(id, step, ctx));
+        } else {
+            out.push(LinkOut::Message(message));
+        }
         out
     }
 

@@ -1,6 +1,10 @@
+mod strands;
+
 use super::*;
+use crate::effect::StrandEffect;
 use crate::input::IceState;
 use crate::testing::{World, config};
+use kith_protocol::peer::StrandStep;
 use kith_protocol::sdp;
 
 const ROOM: RoomId = RoomId([1; 16]);
@@ -42,8 +46,10 @@ fn effects(world: &mut World) -> Vec<String> {
             LinkEffect::AddCandidate(c) => c.candidate.split(' ').next().unwrap_or_default().into(),
             LinkEffect::Send(m) => match *m {
                 PeerMessage::Confirm { .. } => "confirm".into(),
+                PeerMessage::Strand { n, step, .. } => format!("say {n}: {}", step_name(&step)),
                 _ => "send".into(),
             },
+            LinkEffect::Strand(id, effect) => format!("strand {}: {}", id.n, strand_effect(effect)),
             LinkEffect::Beat(b) => format!("beat {}", b.n),
             LinkEffect::Ack { .. } => "ack".into(),
             LinkEffect::Close => "close".into(),
@@ -51,6 +57,27 @@ fn effects(world: &mut World) -> Vec<String> {
         other => panic!("not of a link: {other:?}"),
     };
     world.drain().into_iter().map(short).collect()
+}
+
+fn step_name(step: &StrandStep) -> &'static str {
+    match step {
+        StrandStep::Offer { .. } => "offer",
+        StrandStep::Answer { .. } => "answer",
+        StrandStep::Candidate { .. } => "candidate",
+        StrandStep::Ready {} => "ready",
+        StrandStep::Unknown => "unknown",
+    }
+}
+
+fn strand_effect(effect: StrandEffect) -> String {
+    match effect {
+        StrandEffect::Offer => "offer".into(),
+        StrandEffect::AcceptOffer(_) => "accept offer".into(),
+        StrandEffect::AcceptAnswer(_) => "accept answer".into(),
+        StrandEffect::AddCandidate(c) => c.candidate.split(' ').next().unwrap_or_default().into(),
+        StrandEffect::Carry => "carry".into(),
+        StrandEffect::Close => "close".into(),
+    }
 }
 
 fn offering(world: &mut World) -> Link {

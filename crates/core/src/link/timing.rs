@@ -54,6 +54,7 @@ impl Link {
             | Phase::Open
             | Phase::Recovering { .. } => {}
         }
+        self.close_late_strands(ctx);
         if self.is_open() {
             let silent = now.since(self.heard) >= SILENT;
             if silent != self.silent {
@@ -100,7 +101,7 @@ impl Link {
                 })
             }
         };
-        let mut next = Some(phase);
+        let mut next = Deadline::earliest(Some(phase), self.strands.deadline());
         if self.is_open() {
             next = Deadline::earliest(
                 next,

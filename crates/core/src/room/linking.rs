@@ -175,7 +175,8 @@ impl Room {
             | PeerMessage::Pace { offer_id, .. } => {
                 self.on_hold_message(peer, offer_id, message, ctx);
             }
-            PeerMessage::Confirm { .. } | PeerMessage::Unknown => {}
+            // The link itself has taken those of strands.
+            PeerMessage::Confirm { .. } | PeerMessage::Strand { .. } | PeerMessage::Unknown => {}
         }
     }
 }

@@ -342,6 +342,7 @@ impl Driver {
             | LinkEffect::AcceptOffer(_)
             | LinkEffect::AcceptAnswer(_)
             | LinkEffect::AddCandidate(_)
+            | LinkEffect::Strand(..)
             | LinkEffect::Send(_)
             | LinkEffect::Beat(_)
             | LinkEffect::Ack { .. } => {

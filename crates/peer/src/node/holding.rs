@@ -102,7 +102,7 @@ impl Holder {
                     };
                     let bytes: usize = frames.iter().map(|f| f.len() - HEADER).sum();
                     for frame in frames {
-                        if self.lane.send(frame).await.is_err() {
+                        if self.lane.send_chunk(frame).await.is_err() {
                             return;
                         }
                     }

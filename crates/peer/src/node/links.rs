@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::lanes::{self, Lanes};
+use super::strands::{self, Strands};
 use super::tasks::Tasks;
 use crate::rtc::{
     Connection, IceCandidate, IceConfig, IceServer as RtcIceServer, LinkState, PathKind,
@@ -107,10 +108,10 @@ struct Queue {
 }
 
 #[derive(Clone, Copy)]
-struct Key {
-    room: RoomId,
-    peer: PeerId,
-    link: LinkId,
+pub(super) struct Key {
+    pub room: RoomId,
+    pub peer: PeerId,
+    pub link: LinkId,
 }
 
 impl Links {
@@ -169,13 +170,17 @@ impl Links {
         // The watcher holds the connection, which may be too full to tell it of its end.
         let over = CancellationToken::new();
         let _over = over.clone().drop_guard();
+        let mut strands = Strands::new(self.clone(), key, config, connection.files(), over.clone());
+        let watching = over.clone();
         self.tasks.spawn("link events", async move {
             tokio::select! {
                 () = events.watch(key, &watched, incoming, &path) => {}
-                () = over.cancelled() => {}
+                () = watching.cancelled() => {}
             }
         });
         let lane = connection.files();
+        let strain = strands::strain(self.clone(), key, lane.strands_wanted(), over);
+        self.tasks.spawn("strain", strain);
         let reader = lanes::read(
             self.lanes.clone(),
             lane.clone(),
@@ -196,7 +201,8 @@ impl Links {
         let token = self.tasks.token().clone();
         let closing = queue.closing.clone();
         let said = async {
-            self.work(key, &connection, &acks, &mut queue).await;
+            self.work(key, &connection, &acks, &mut strands, &mut queue)
+                .await;
             self.lanes.remove(key.link);
             connection.flush_messages().await;
         };
@@ -206,7 +212,7 @@ impl Links {
             () = token.cancelled() => {}
         }
         self.lanes.remove(key.link);
-        connection.close().await;
+        tokio::join!(connection.close(), strands.close());
     }
 
     /// Carries out effects until there are no more.
@@ -215,13 +221,14 @@ impl Links {
         key: Key,
         connection: &Connection,
         acks: &mpsc::Sender<Bytes>,
+        strands: &mut Strands,
         queue: &mut Queue,
     ) {
         while let Some((effect, cost)) = queue.effects.recv().await {
             if let LinkEffect::Close = effect {
                 return;
             }
-            if let Err(error) = self.act(key, connection, acks, effect).await {
+            if let Err(error) = self.act(key, connection, acks, strands, effect).await {
                 let code = match error {
                     RtcError::Closed => Code::LinkLost,
                     RtcError::Setup(_)
@@ -243,6 +250,7 @@ impl Links {
         key: Key,
         connection: &Connection,
         acks: &mpsc::Sender<Bytes>,
+        strands: &mut Strands,
         effect: LinkEffect,
     ) -> Result<(), RtcError> {
         match effect {
@@ -257,16 +265,13 @@ impl Links {
             }
             LinkEffect::AcceptAnswer(sdp) => connection.accept_answer(sdp).await?,
             LinkEffect::AddCandidate(c) => {
-                let candidate = IceCandidate {
-                    candidate: c.candidate,
-                    sdp_mid: c.mid,
-                    sdp_mline_index: c.mline,
-                };
+                let candidate = ice_candidate(c);
                 // One candidate that cannot be used is no reason to give up the others.
                 if let Err(error) = connection.add_candidate(candidate).await {
                     tracing::debug!(peer = %key.peer, %error, "candidate refused");
                 }
             }
+            LinkEffect::Strand(id, effect) => strands.act(id, effect).await,
             LinkEffect::Send(message) => connection.send_message(message.to_bytes()).await?,
             LinkEffect::Beat(beat) => {
                 connection.try_send_presence(beat.to_bytes()).await?;
@@ -301,11 +306,7 @@ impl Links {
                 path.send_replace(*state == LinkState::Connected);
             }
             let news = match event {
-                RtcEvent::LocalCandidate(c) => LinkNews::LocalCandidate(Candidate {
-                    candidate: c.candidate,
-                    mid: c.sdp_mid,
-                    mline: c.sdp_mline_index,
-                }),
+                RtcEvent::LocalCandidate(c) => LinkNews::LocalCandidate(core_candidate(c)),
                 RtcEvent::GatheringComplete => continue,
                 RtcEvent::StateChanged(LinkState::Checking) => LinkNews::Ice(IceState::Checking),
                 RtcEvent::StateChanged(LinkState::Connected) => {
@@ -340,7 +341,7 @@ impl Links {
         }
     }
 
-    async fn news(&self, key: Key, news: LinkNews) {
+    pub(super) async fn news(&self, key: Key, news: LinkNews) {
         let Key { room, peer, link } = key;
         let _ = self
             .inputs
@@ -359,6 +360,22 @@ impl Links {
 async fn unheard(closing: &CancellationToken, mut carries: watch::Receiver<bool>) {
     closing.cancelled().await;
     let _ = tokio::time::timeout(LAST_WORDS, carries.wait_for(|carries| !carries)).await;
+}
+
+pub(super) fn ice_candidate(c: Candidate) -> IceCandidate {
+    IceCandidate {
+        candidate: c.candidate,
+        sdp_mid: c.mid,
+        sdp_mline_index: c.mline,
+    }
+}
+
+pub(super) fn core_candidate(c: IceCandidate) -> Candidate {
+    Candidate {
+        candidate: c.candidate,
+        mid: c.sdp_mid,
+        mline: c.sdp_mline_index,
+    }
 }
 
 fn api_route(route: &crate::rtc::Route) -> ApiRoute {

@@ -27,6 +27,7 @@ mod names;
 mod pacing;
 mod server;
 mod serving;
+mod strands;
 mod subscription;
 mod tasks;
 

@@ -225,7 +225,7 @@ impl Sender {
                         if self.gate.pass(frame.len() as u64).await.is_err() {
                             return;
                         }
-                        if lane.send(frame).await.is_err() {
+                        if lane.send_chunk(frame).await.is_err() {
                             return;
                         }
                     }

@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::route::{self, Route};
 use super::runtime::TunedRuntime;
 use super::setup::{build, declare_channels};
+use super::strand::Strand;
 use super::tuning::{
     CONTROL_QUEUE, INCOMING_QUEUE, MAX_PENDING_CANDIDATES, MESSAGE_QUEUE_BYTES, MESSAGE_QUEUE_LOOK,
 };
@@ -36,6 +37,7 @@ pub struct Connection {
     messages: Channel,
     presence: Channel,
     lane: Lane,
+    strand: Arc<Strand>,
     /// Locked across waits, so that candidates enter in the order in which they came.
     candidates: Mutex<Candidates>,
     events: mpsc::Sender<RtcEvent>,
@@ -67,6 +69,37 @@ impl Connection {
         ice: &IceConfig,
         events: mpsc::Sender<RtcEvent>,
     ) -> Result<Self, RtcError> {
+        let (frames, incoming) = mpsc::channel(INCOMING_QUEUE);
+        let most = context.tuning().send_queue;
+        let lane = |strand, frames: &_| Lane::new(strand, incoming, frames, most);
+        Self::build(context, ice, events, frames, lane).await
+    }
+
+    /// As [`Connection::open`], for a strand of `lane`, to the same peer: what comes on its `files`
+    /// comes out of the lane. Nothing is to be said on its other channels. What goes into the lane
+    /// takes it once [`Connection::carry`] says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::open`]; [`RtcError::Closed`] when the lane is.
+    pub async fn open_strand(
+        context: &RtcContext,
+        ice: &IceConfig,
+        events: mpsc::Sender<RtcEvent>,
+        lane: &Lane,
+    ) -> Result<Self, RtcError> {
+        let frames = lane.entrance().ok_or(RtcError::Closed)?;
+        let lane = |_, _: &_| lane.clone();
+        Self::build(&context.of_strands(), ice, events, frames, lane).await
+    }
+
+    async fn build(
+        context: &RtcContext,
+        ice: &IceConfig,
+        events: mpsc::Sender<RtcEvent>,
+        frames: mpsc::Sender<Bytes>,
+        lane: impl FnOnce(Arc<Strand>, &mpsc::Sender<Bytes>) -> Lane,
+    ) -> Result<Self, RtcError> {
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let runtime = Arc::new(TunedRuntime::new(context.tuning().udp_buffer));
         let peer = build(context, ice, Arc::clone(&runtime), Callbacks::new(control)).await?;
@@ -79,7 +112,9 @@ impl Connection {
             }
         };
 
-        let (frames, incoming) = mpsc::channel(INCOMING_QUEUE);
+        let most = context.tuning().send_queue;
+        let strand = Arc::new(Strand::new(files.clone(), runtime.nudge(), most));
+        let lane = lane(Arc::clone(&strand), &frames);
         let all_open = Arc::new(Barrier::new(3));
         let mut tasks = JoinSet::new();
         tasks.spawn(forward(control_rx, Arc::downgrade(&peer), events.clone()));
@@ -94,7 +129,7 @@ impl Connection {
             events.clone(),
         ));
         tasks.spawn(pump_files(
-            Reader::new(files.clone(), runtime.nudge()),
+            Reader::new(files, runtime.nudge()),
             all_open,
             frames,
             events.clone(),
@@ -104,12 +139,8 @@ impl Connection {
             peer,
             messages,
             presence,
-            lane: Lane::new(
-                files,
-                incoming,
-                runtime.nudge(),
-                context.tuning().send_queue,
-            ),
+            lane,
+            strand,
             candidates: Mutex::default(),
             events,
             tasks: SyncMutex::new(tasks),
@@ -244,6 +275,16 @@ impl Connection {
     #[must_use]
     pub fn files(&self) -> Lane {
         self.lane.clone()
+    }
+
+    /// Chunks that go into the lane of this strand may take it from now on.
+    pub fn carry(&self) {
+        self.lane.add(Arc::clone(&self.strand));
+    }
+
+    /// No chunk takes this strand any more; says whether one that did may not have arrived.
+    pub async fn carry_no_more(&self) -> bool {
+        self.lane.remove(&self.strand).await
     }
 
     /// The path in use; `None` before one is selected.

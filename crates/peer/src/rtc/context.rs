@@ -3,7 +3,7 @@
 use super::certificate::Certificate;
 use super::error::RtcError;
 use super::runtime::effective_udp_buffer;
-use super::tuning::{SCTP_WINDOW_FLOOR, Tuning};
+use super::tuning::{SCTP_WINDOW_FLOOR, STRAND_BYTES, Tuning};
 
 /// How a connection looks for paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +69,20 @@ impl RtcContext {
             sctp_window,
             tuning,
         })
+    }
+
+    /// The same certificate, with the sizes of a strand.
+    pub(super) fn of_strands(&self) -> Self {
+        let tuning = Tuning {
+            udp_buffer: self.tuning.udp_buffer.min(STRAND_BYTES),
+            send_queue: self.tuning.send_queue.min(STRAND_BYTES),
+            ..self.tuning
+        };
+        Self {
+            certificate: self.certificate.clone(),
+            sctp_window: sctp_window(STRAND_BYTES, self.sctp_window),
+            tuning,
+        }
     }
 
     /// The certificate that every connection of this context presents.

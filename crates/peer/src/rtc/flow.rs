@@ -153,6 +153,17 @@ impl Flow {
         }
     }
 
+    /// Never more than `most` bytes from now on.
+    pub(super) fn bound(&mut self, most: usize) {
+        self.most = (most as f64).max(LEAST);
+        self.allowance = self.allowance.min(self.most);
+    }
+
+    /// The shortest time that a frame took of late: about what the path takes.
+    pub(super) fn shortest(&self) -> Option<Duration> {
+        self.shortest.iter().flatten().min().copied()
+    }
+
     /// Whether `len` bytes more may go. What is not known to be acknowledged counts as on its way.
     pub(super) fn ask(&mut self, len: usize, now: Duration) -> Turn {
         let under_way = (self.sent - self.acked) as f64;
@@ -254,10 +265,6 @@ impl Flow {
     fn allowed(&self) -> f64 {
         self.drain
             .map_or(self.allowance, |d| d.allowance.min(self.allowance))
-    }
-
-    fn shortest(&self) -> Option<Duration> {
-        self.shortest.iter().flatten().min().copied()
     }
 
     /// What frames take now.

@@ -1,61 +1,81 @@
 //! The channel `files` as its two users see it: one end queues, the other pulls.
 
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, timeout_at};
+use futures::future::select_all;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant;
 
-use super::channel::Channel;
 use super::error::RtcError;
-use super::flow::{Flow, Turn};
-use super::nudge::Nudge;
+use super::spread::Spread;
+use super::strand::Strand;
+use super::tuning::LEFT_ALONE;
 
-/// Who waits for acknowledgements looks for them this often at least.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// File frames to and from one peer, reliable and ordered. Clones share one lane, so that a
-/// sending and a receiving task each hold one.
+/// File frames to and from one peer, reliable. Clones share one lane, so that a sending and a
+/// receiving task each hold one.
+///
+/// Frames go over the connection of the link and come in order, but for chunks, which may take other
+/// connections beside it, *strands*, and overtake one another.
 ///
 /// Both directions are bounded. [`Lane::send`] waits while as much is on its way as the path holds
-/// without standing in queues, at most [`SEND_QUEUE_BYTES`](super::SEND_QUEUE_BYTES). A reader that stops calling [`Lane::recv`] fills the lane's short queue, and then the connection
-/// receives nothing more, `messages` included: a reader that knows that it will be slow has the
-/// sender wait by other means.
+/// without standing in queues, at most [`SEND_QUEUE_BYTES`](super::SEND_QUEUE_BYTES), over all
+/// strands. A reader that stops calling [`Lane::recv`] fills the lane's short queue, and then the
+/// connection receives nothing more, `messages` included: a reader that knows that it will be slow
+/// has the sender wait by other means.
 #[derive(Clone)]
 pub struct Lane {
-    channel: Channel,
     /// Locked across waits, by whoever reads; there is one reader at a time by construction.
     incoming: Arc<Mutex<mpsc::Receiver<Bytes>>>,
+    /// For what comes over other strands.
+    entrance: mpsc::WeakSender<Bytes>,
+    first: Arc<Strand>,
     outgoing: Arc<Outgoing>,
 }
 
 /// What all senders of a lane share.
 struct Outgoing {
-    /// Locked for moments only, never across a wait.
-    flow: SyncMutex<Flow>,
     begun: Instant,
-    nudge: Arc<Nudge>,
     /// Locked across waits: senders take turns.
     turn: Mutex<()>,
+    /// Locked for moments only.
+    more: SyncMutex<More>,
+    wanted: watch::Sender<u8>,
+    /// Bytes that may be on their way, over all strands.
+    most: usize,
+}
+
+/// Strands beside the first.
+struct More {
+    strands: Vec<Arc<Strand>>,
+    spread: Spread,
+    /// When a chunk last went over one of them.
+    used: Option<Instant>,
 }
 
 impl Lane {
-    /// A lane on which at most `most` bytes are on their way.
+    /// A lane over `first`, on which at most `most` bytes are on their way. What comes is put in
+    /// through `entrance`.
     pub(super) fn new(
-        channel: Channel,
+        first: Arc<Strand>,
         incoming: mpsc::Receiver<Bytes>,
-        nudge: Arc<Nudge>,
+        entrance: &mpsc::Sender<Bytes>,
         most: usize,
     ) -> Self {
         Self {
-            channel,
             incoming: Arc::new(Mutex::new(incoming)),
+            entrance: entrance.downgrade(),
+            first,
             outgoing: Arc::new(Outgoing {
-                flow: SyncMutex::new(Flow::new(most, Duration::ZERO)),
                 begun: Instant::now(),
-                nudge,
                 turn: Mutex::default(),
+                more: SyncMutex::new(More {
+                    strands: Vec::new(),
+                    spread: Spread::new(),
+                    used: None,
+                }),
+                wanted: watch::Sender::new(0),
+                most,
             }),
         }
     }
@@ -69,8 +89,40 @@ impl Lane {
     /// [`RtcError::Closed`] when the connection is gone.
     pub async fn send(&self, frame: Bytes) -> Result<(), RtcError> {
         let _turn = self.outgoing.turn.lock().await;
-        self.room(frame.len()).await?;
-        self.send_at_once(frame).await
+        self.first.room(frame.len()).await?;
+        self.first.send_at_once(frame).await
+    }
+
+    /// Queues a `frame` that need not come in order, on the strand that has room first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lane::send`].
+    pub async fn send_chunk(&self, frame: Bytes) -> Result<(), RtcError> {
+        let _turn = self.outgoing.turn.lock().await;
+        let len = frame.len();
+        let others = self.in_use();
+        let waited = if others.is_empty() {
+            let waited = self.first.room(len).await?;
+            self.first.send_at_once(frame).await?;
+            waited
+        } else {
+            let all: Vec<_> = std::iter::once(&self.first).chain(&others).collect();
+            let rooms = all.iter().map(|s| Box::pin(s.room(len)));
+            let (room, which, _) = select_all(rooms).await;
+            if which > 0 {
+                self.more(|m| m.used = Some(Instant::now()));
+            }
+            let waited = room?;
+            // Of those that it came from.
+            let Some(strand) = all.get(which) else {
+                return Err(RtcError::Closed);
+            };
+            strand.send_at_once(frame).await?;
+            waited
+        };
+        self.went(len, waited);
+        Ok(())
     }
 
     /// Queues a small `frame` for which nobody else's has to make room, as those of bulk do.
@@ -79,54 +131,51 @@ impl Lane {
     ///
     /// As [`Lane::send`].
     pub async fn send_at_once(&self, frame: Bytes) -> Result<(), RtcError> {
-        let len = frame.len();
-        self.channel.send(frame).await?;
-        self.flow(|flow, now| flow.sent(len, now));
-        Ok(())
+        self.first.send_at_once(frame).await
     }
 
     /// While `on`, bulk leaves queues even shorter, for a voice that must be quick.
     pub fn yield_to_call(&self, on: bool) {
-        self.flow(|flow, _| flow.yield_to_call(on));
-    }
-
-    /// Waits until `len` more bytes may be on their way.
-    async fn room(&self, len: usize) -> Result<(), RtcError> {
-        if self.flow(|flow, now| flow.ask(len, now)) == Turn::Now {
-            return Ok(());
-        }
-        let mut watched = false;
-        loop {
-            // Asked for before looking, so that nothing is missed in between.
-            let dealt = self.outgoing.nudge.dealt();
-            let queued = self.queued_bytes().await?;
-            let turn = self.flow(|flow, now| {
-                flow.under_way(queued, watched, now);
-                flow.ask(len, now)
-            });
-            let until = match turn {
-                Turn::Now => return Ok(()),
-                Turn::At(at) => self.outgoing.begun + at,
-                Turn::Wait => Instant::now() + LOOK,
-            };
-            if timeout_at(until, dealt).await.is_err() {
-                // What is closed would say for good how much it holds.
-                self.channel.check_open().await?;
-            }
-            watched = true;
+        self.first.flow(|flow, _| flow.yield_to_call(on));
+        for strand in self.more(|m| m.strands.clone()) {
+            strand.flow(|flow, _| flow.yield_to_call(on));
         }
     }
 
-    fn flow<T>(&self, f: impl FnOnce(&mut Flow, Duration) -> T) -> T {
-        let mut flow = self
-            .outgoing
-            .flow
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        f(&mut flow, self.outgoing.begun.elapsed())
+    /// How many strands beside the first would make chunks go faster; each value once.
+    pub fn strands_wanted(&self) -> watch::Receiver<u8> {
+        self.outgoing.wanted.subscribe()
     }
 
-    /// The next frame, in the order of sending; `None` once the channel is closed.
+    /// Chunks may go over `strand` too, for as long as it is held.
+    pub(super) fn add(&self, strand: Arc<Strand>) {
+        let now = self.outgoing.begun.elapsed();
+        self.more(|m| {
+            m.strands.push(strand);
+            m.spread.opened(m.strands.len(), now);
+        });
+        self.share();
+    }
+
+    /// No chunk goes over `strand` any more; says whether one that did may not have arrived.
+    pub(super) async fn remove(&self, strand: &Arc<Strand>) -> bool {
+        let (was, used) = self.more(|m| {
+            let before = m.strands.len();
+            m.strands.retain(|s| !Arc::ptr_eq(s, strand));
+            m.spread.lost(m.strands.len());
+            (before > m.strands.len(), m.used)
+        });
+        self.share();
+        let idle = used.is_none_or(|at| at.elapsed() >= LEFT_ALONE);
+        was && !(idle && strand.queued_bytes().await.unwrap_or(0) == 0)
+    }
+
+    /// Where what comes over a strand is put in; `None` once the link is closed.
+    pub(super) fn entrance(&self) -> Option<mpsc::Sender<Bytes>> {
+        self.entrance.upgrade()
+    }
+
+    /// The next frame; `None` once the channel is closed.
     pub async fn recv(&self) -> Option<Bytes> {
         self.incoming.lock().await.recv().await
     }
@@ -137,12 +186,53 @@ impl Lane {
         self.incoming.lock().await.recv_many(frames, most).await
     }
 
-    /// Bytes queued and not yet acknowledged by the other end.
+    /// Bytes queued on the link's own connection and not yet acknowledged by the other end.
     ///
     /// # Errors
     ///
     /// [`RtcError::Closed`] when the connection is gone.
     pub async fn queued_bytes(&self) -> Result<usize, RtcError> {
-        self.channel.queued_bytes().await
+        self.first.queued_bytes().await
+    }
+
+    /// Strands beside the first that chunks take now.
+    fn in_use(&self) -> Vec<Arc<Strand>> {
+        self.more(|m| {
+            let used = m.spread.used();
+            m.strands.iter().take(used).cloned().collect()
+        })
+    }
+
+    /// Counts a chunk, and asks for more strands when it is time.
+    fn went(&self, len: usize, waited: bool) {
+        let now = self.outgoing.begun.elapsed();
+        let path = self.first.flow(|flow, _| flow.shortest());
+        let (wanted, changed) = self.more(|m| {
+            let before = m.spread.used();
+            let wanted = m.spread.sent(len, waited, path, now);
+            (wanted, before != m.spread.used())
+        });
+        if changed {
+            self.share();
+        }
+        if let Some(wanted) = wanted {
+            self.outgoing.wanted.send_replace(wanted);
+        }
+    }
+
+    /// Divides the bytes that may be on their way among the strands in use.
+    fn share(&self) {
+        let others = self.in_use();
+        let each = self.outgoing.most / (others.len() + 1);
+        self.first.bound(each);
+        others.iter().for_each(|strand| strand.bound(each));
+    }
+
+    fn more<T>(&self, f: impl FnOnce(&mut More) -> T) -> T {
+        f(&mut self
+            .outgoing
+            .more
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -12,6 +12,7 @@
 //!         ├── send_message          channel "messages", reliable, ordered
 //!         ├── try_send_presence     channel "presence", unordered, never retransmitted
 //!         └── files() → Lane        channel "files", reliable, ordered, pulled by its reader
+//!               └── Connection::open_strand   another, whose "files" carries chunks of the lane
 //! ```
 
 mod addresses;
@@ -28,6 +29,8 @@ mod nudge;
 mod route;
 mod runtime;
 mod setup;
+mod spread;
+mod strand;
 mod tuning;
 
 pub use certificate::Certificate;

@@ -34,6 +34,14 @@ const _: () = assert!(
 /// is 47 and 80, for a tenth less CPU.
 pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
+/// The same of a strand beside the link's own connection, and its window and socket buffers: all
+/// strands that both ends may open take no more than three windows. They share the bound of what waits
+/// besides, and each has its turn where losses keep every one of them far below.
+pub(super) const STRAND_BYTES: usize = 512 * 1024;
+
+/// A strand over which nothing went for so long ends without harm.
+pub(super) const LEFT_ALONE: Duration = Duration::from_secs(60);
+
 /// Bytes that may wait unacknowledged in `messages`. They may be many small ones, each of which
 /// costs several times its size: at 4 MiB somebody who asks and never reads the answers makes us
 /// hold 40 MB.

@@ -110,7 +110,7 @@ fn loopback(options: &Options) {
     random_file(&file, mib << 20);
     let (mut raw, mut kith) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        raw.push(raw_channel(&Loopback, mib));
+        raw.push(raw_channel(&Loopback, mib, 1));
         let dir = dir.path().join(format!("round{round}"));
         kith.push(send_receive(&Loopback, &file, &dir));
     }

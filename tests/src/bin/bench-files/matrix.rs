@@ -2,12 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use kith_tests::bench::{
-    Bar, Far, Loopback, Panel, Place, Run, Ssh, Wormhole, iperf3, machine, raw_channel,
-    send_receive, svg, today,
+    Bar, Far, Loopback, Panel, Place, Program, Run, machine, svg, today, versions,
 };
 use kith_tests::netlab::{Lab, Quality};
 use kith_tests::random_file;
@@ -38,12 +35,12 @@ const LINKS: [(&str, Quality, u64); 4] = [
 const SEED: u64 = 1;
 
 /// In the order of columns.
-const PROGRAMS: [&str; 5] = [
-    "kith, disk to disk",
-    "scp, disk to disk",
-    "magic-wormhole, disk to disk",
-    "raw data channel, memory",
-    "TCP (iperf3), memory",
+const PROGRAMS: [Program; 5] = [
+    Program::Kith,
+    Program::Scp,
+    Program::Wormhole,
+    Program::Raw(1),
+    Program::Iperf3,
 ];
 const KITH: usize = 0;
 const RAW: usize = 3;
@@ -94,23 +91,14 @@ fn measure<P: Place, E>(
     for (round, place) in places.enumerate() {
         let (place, dir) = (place?, dir.path().join(format!("round{round}")));
         for (program, runs) in runs.iter_mut().enumerate() {
-            let run = one(program, &place, &file, mib, &dir.join(program.to_string()));
-            eprintln!("{link}: {}: {:.1} MB/s", PROGRAMS[program], run.mb_per_s);
+            let (program, dir) = (PROGRAMS[program], dir.join(program.to_string()));
+            let run = program.run(&place, &file, mib, &dir);
+            eprintln!("{link}: {}: {:.1} MB/s", program.name(), run.mb_per_s);
             runs.push(run);
         }
         fs::remove_dir_all(dir).unwrap();
     }
     Ok(Measured { link, mib, runs })
-}
-
-fn one(program: usize, place: &impl Place, file: &Path, mib: u64, dir: &Path) -> Run {
-    match PROGRAMS[program] {
-        name if name.starts_with("kith") => send_receive(place, file, dir),
-        name if name.starts_with("scp") => Ssh::new(place, dir).scp(file),
-        name if name.starts_with("magic") => Wormhole::start(place, dir).send(file),
-        name if name.starts_with("raw") => raw_channel(place, mib),
-        _ => iperf3(place, mib),
-    }
 }
 
 fn report(all: &[Measured], machine: &str, rounds: u32) -> String {
@@ -124,8 +112,8 @@ fn report(all: &[Measured], machine: &str, rounds: u32) -> String {
         today(),
     );
     let _ = write!(out, "| link | MiB |");
-    for name in PROGRAMS {
-        let _ = write!(out, " {name} |");
+    for program in PROGRAMS {
+        let _ = write!(out, " {} |", program.name());
     }
     let _ = writeln!(
         out,
@@ -149,7 +137,8 @@ fn report(all: &[Measured], machine: &str, rounds: u32) -> String {
              programs with several processes, RSS is that of the first:\n\n\
              | | CPU sender | CPU receiver | RSS sender | RSS receiver |\n|---|---:|---:|---:|---:|\n",
         );
-        for (name, runs) in PROGRAMS.iter().zip(&m.runs) {
+        for (program, runs) in PROGRAMS.iter().zip(&m.runs) {
+            let name = program.name();
             let Run { cpu, usage, .. } = Run::best(runs);
             let _ = writeln!(
                 out,
@@ -171,8 +160,8 @@ fn plot(all: &[Measured]) -> String {
                 .iter()
                 .zip(&m.runs)
                 .enumerate()
-                .map(|(i, (name, runs))| Bar {
-                    label: (*name).into(),
+                .map(|(i, (program, runs))| Bar {
+                    label: program.name(),
                     value: Run::best(runs).mb_per_s,
                     ours: i == KITH,
                     beyond: i == TCP,
@@ -181,23 +170,4 @@ fn plot(all: &[Measured]) -> String {
         })
         .collect();
     svg(&format!("A file over links, {}", today()), "MB/s", &panels)
-}
-
-/// What the others say of themselves.
-fn versions() -> Vec<String> {
-    let wormhole = std::env::var("WORMHOLE_VENV").unwrap_or_default() + "/bin/wormhole";
-    [
-        ("ssh", "-V", ","),
-        (&wormhole, "--version", "\n"),
-        ("iperf3", "--version", "("),
-    ]
-    .into_iter()
-    .filter_map(|(program, flag, end)| {
-        let said = Command::new(program).arg(flag).output().ok()?;
-        // OpenSSH says it on standard error.
-        let text = [said.stdout, said.stderr].concat();
-        let text = String::from_utf8(text).ok()?;
-        Some(text.split(end).next()?.trim().to_string())
-    })
-    .collect()
 }

@@ -1,19 +1,19 @@
 //! What comes over a link.
 
 use kith_api::Route;
-use kith_core::input::{Candidate, IceState, Input, LinkNews};
+use kith_core::input::{Candidate, IceState, Input, LinkNews, StrandId, StrandNews};
 use kith_protocol::ids::Digest;
-use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState};
-use kith_protocol::{LinkId, MsgId, OfferId, PeerId, RoomId, limits};
+use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState, StrandStep};
+use kith_protocol::{LinkId, MsgId, OfferId, PeerId, RoomId, limits, sdp};
 
-use super::super::engine::{PEOPLE, World, id_pk};
+use super::super::engine::{PEOPLE, World, fp, id_pk};
 use super::Bytes;
 use super::meeting::confirm;
 
 pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
     let unknown = (w.rooms[0].1, id_pk(0).peer_id(), LinkId([9; 8]));
     let (room, peer, link) = b.pick(&w.links).unwrap_or(unknown);
-    let news = match b.byte() % 40 {
+    let news = match b.byte() % 48 {
         24 => LinkNews::LocalSdp("v=0\r\n".into()),
         25 => LinkNews::LocalCandidate(Candidate {
             candidate: "candidate:1".into(),
@@ -46,6 +46,12 @@ pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
         34 => LinkNews::Broken(b.code()),
         35 => return long_offer(w, b, (room, peer, link)),
         n @ 36..=42 => LinkNews::Message(Box::new(message(w, b, n - 12))),
+        43 => LinkNews::Strained(b.byte()),
+        44 | 45 => {
+            let (id, news) = strand_news(b);
+            LinkNews::Strand(id, news)
+        }
+        46 | 47 => LinkNews::Message(Box::new(strand(b, peer))),
         n => LinkNews::Message(Box::new(message(w, b, n % 24))),
     };
     w.give(Input::Link {
@@ -54,6 +60,56 @@ pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
         link,
         news,
     });
+}
+
+fn strand_id(b: &mut Bytes<'_>) -> StrandId {
+    let n = b.byte();
+    StrandId {
+        ours: n < 128,
+        n: n % limits::MAX_STRANDS,
+    }
+}
+
+fn strand_news(b: &mut Bytes<'_>) -> (StrandId, StrandNews) {
+    let id = strand_id(b);
+    let news = match b.byte() % 5 {
+        0 => StrandNews::LocalSdp("v=0\r\n".into()),
+        1 => StrandNews::LocalCandidate(Candidate {
+            candidate: "candidate:1".into(),
+            mid: None,
+            mline: None,
+        }),
+        2 | 3 => StrandNews::Open,
+        _ => StrandNews::Lost {
+            lossy: b.byte() > 128,
+        },
+    };
+    (id, news)
+}
+
+/// Something of a strand, with the certificate of who says it or another.
+fn strand(b: &mut Bytes<'_>, peer: PeerId) -> PeerMessage {
+    let id = strand_id(b);
+    let who = (0..PEOPLE).find(|p| id_pk(*p).peer_id() == peer);
+    let digest = who.map_or(Digest([0; 32]), |who| fp(who, b.byte() % 3));
+    let print = sdp::format_fingerprint(&digest);
+    let text = format!("v=0\r\na=fingerprint:sha-256 {print}\r\n");
+    let step = match b.byte() % 5 {
+        0 => StrandStep::Offer { sdp: text },
+        1 => StrandStep::Answer { sdp: text },
+        2 => StrandStep::Candidate {
+            candidate: b.text(),
+            mid: None,
+            mline: None,
+        },
+        3 => StrandStep::Ready {},
+        _ => StrandStep::Unknown,
+    };
+    PeerMessage::Strand {
+        n: id.n,
+        mine: !id.ours,
+        step,
+    }
 }
 
 /// An offer whose manifest is longer than what is sent unasked, in pages of one entry.
