@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use kith_peer::disk::{
     CHUNK, Digest, PartFile, PartTag, SafePath, SourceEntry, SourceReader, Target, WholeFile,
-    chunk_digest, scan,
+    chunk_digest, chunk_digests, scan,
 };
 use kith_protocol::tree::Tree;
 
@@ -38,8 +38,9 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
 
     rate("hash", len, || {
         let mut tree = Tree::new();
-        for chunk in data.chunks(CHUNK) {
-            tree.push(&chunk_digest(chunk));
+        let chunks: Vec<&[u8]> = data.chunks(CHUNK).collect();
+        for digest in chunk_digests(&chunks) {
+            tree.push(&digest);
         }
         std::hint::black_box(tree.root(len as u64));
         Ok(())
@@ -87,9 +88,8 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
 
 fn read(entry: &SourceEntry) -> Answer<Digest> {
     let mut reader = SourceReader::open(entry)?;
-    let mut buf = vec![0; CHUNK];
-    for index in 0..reader.chunks() {
-        std::hint::black_box(reader.read_chunk(index, &mut buf)?);
+    while reader.next_chunk() < reader.chunks() {
+        std::hint::black_box(reader.read_row(0)?);
     }
     Ok(reader.finish()?)
 }

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 
 use kith_peer::disk::{
-    CHUNK, Digest, DiskError, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target, WholeFile,
-    chunk_digest, scan,
+    CHUNK, Digest, DiskError, HeldFile, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target,
+    WholeFile, chunk_digest, scan,
 };
 use kith_protocol::tree::Tree;
 
@@ -43,6 +43,11 @@ fn safe(wire: &str) -> SafePath {
 
 fn part(target: &Target, wire: &str, tag: u64, size: u64) -> Result<PartFile, DiskError> {
     PartFile::create_or_open(target, &safe(wire), PartTag(tag), size)
+}
+
+/// What another receiver would be served from a part file.
+fn held(target: &Target, wire: &str, tag: u64, part: &PartFile) -> HeldFile {
+    HeldFile::open_part(target, &safe(wire), PartTag(tag), part.size()).unwrap()
 }
 
 /// Gives a complete part its name.

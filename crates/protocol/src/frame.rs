@@ -3,7 +3,7 @@
 //! Little endian: version 1 byte, kind 1, flags 2, transfer 4, entry 4, chunk index 8, payload
 //! length 4, SHA-256 of the payload 32, then the payload.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 
 use crate::ids::Digest;
 use crate::limits;
@@ -92,9 +92,9 @@ pub enum FrameError {
     Payload,
 }
 
-/// Writes the header of a chunk frame. The payload follows it in the same message.
+/// Writes the header of a chunk frame, [`HEADER`] bytes. The payload follows it in the same message.
 pub fn put_chunk_header(
-    out: &mut BytesMut,
+    out: impl BufMut,
     transfer: u32,
     entry: u32,
     index: u64,
@@ -199,7 +199,7 @@ impl Frame {
 }
 
 fn put_header(
-    out: &mut BytesMut,
+    mut out: impl BufMut,
     kind: u8,
     transfer: u32,
     entry: u32,

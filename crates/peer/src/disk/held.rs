@@ -1,15 +1,15 @@
 //! What was received, read for other receivers.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 
+use super::chunk::read_at;
 use super::names::part_name;
-use super::{ChunkRead, DiskError, PartTag, SafePath, Target, chunk_digest, chunk_len};
+use super::{CHUNK, ChunkRead, DiskError, PartTag, SafePath, Target, chunk_digest, chunk_len};
 
 /// A part file, or the complete file that it became, open for reading. It stays readable when the
 /// part gets its name meanwhile. Which of its chunks are verified is for the caller to know.
@@ -47,29 +47,23 @@ impl HeldFile {
         Self::open_named(target, rel, &part_name(rel.file_name(), tag.0), size)
     }
 
-    /// Reads one chunk into the beginning of `buf`.
+    /// Reads one chunk, behind `head` zero bytes.
     ///
     /// # Errors
-    /// `OutOfRange` if there is no such chunk or `buf` is too short, `PartGone` if the file ends
-    /// before it.
-    pub fn read_chunk(&self, index: u64, buf: &mut [u8]) -> Result<ChunkRead, DiskError> {
-        let chunk = chunk_len(self.size, index)
-            .and_then(|len| buf.get_mut(..len))
-            .ok_or_else(|| DiskError::OutOfRange {
-                path: self.path.clone(),
-            })?;
-        let at = index * super::CHUNK as u64;
-        self.file.read_exact_at(chunk, at).map_err(|e| {
+    /// `OutOfRange` if there is no such chunk, `PartGone` if the file ends before it.
+    pub fn read_chunk(&self, index: u64, head: usize) -> Result<ChunkRead, DiskError> {
+        let len = chunk_len(self.size, index).ok_or_else(|| DiskError::OutOfRange {
+            path: self.path.clone(),
+        })?;
+        let frame = read_at(&self.file, head, index * CHUNK as u64, len).map_err(|e| {
             if e.kind() == std::io::ErrorKind::UnexpectedEof {
                 self.gone()
             } else {
                 DiskError::target(&self.path, e)
             }
         })?;
-        Ok(ChunkRead {
-            len: chunk.len(),
-            digest: chunk_digest(chunk),
-        })
+        let digest = chunk_digest(&frame[head..]);
+        Ok(ChunkRead { frame, digest })
     }
 
     fn open_named(

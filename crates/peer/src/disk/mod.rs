@@ -8,8 +8,7 @@
 //!
 //! Which chunks are already verified is kept elsewhere; nothing here remembers ranges.
 
-use sha2::{Digest as _, Sha256};
-
+mod chunk;
 mod error;
 mod folder;
 mod held;
@@ -21,12 +20,13 @@ mod scan;
 mod target;
 mod whole;
 
+pub use chunk::{ChunkRead, ROW, chunk_digest, chunk_digests};
 pub use error::{DiskError, DiskFault};
 pub use held::HeldFile;
 pub use names::{MAX_DEPTH, MAX_NAME, MAX_PATH, NameError, SafePath};
 pub use part::{PartFile, PartSync, PartTag};
 pub use probe::probe;
-pub use reader::{ChunkRead, SourceReader};
+pub use reader::SourceReader;
 pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
 pub use target::{ModTime, Target};
 pub use whole::WholeFile;
@@ -35,15 +35,6 @@ pub use kith_protocol::frame::chunks as chunk_count;
 pub use kith_protocol::ids::Digest;
 /// Bytes in every chunk of a file but the last.
 pub use kith_protocol::limits::CHUNK;
-
-/// SHA-256 of one chunk, as it stands in a frame.
-pub fn chunk_digest(chunk: &[u8]) -> Digest {
-    Digest(Sha256::digest(chunk).into())
-}
-
-/// Chunks that are read, and that are written, with one call of the system: a row of 256 KiB still
-/// lies in the processor's cache when it is hashed.
-pub const ROW: usize = 4;
 
 /// Length in bytes of chunk `index` of a file of `size` bytes; `None` beyond its end.
 pub fn chunk_len(size: u64, index: u64) -> Option<usize> {

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::names::part_name;
 use super::target::{Folder, ModTime, set_attributes, sync_folder};
 use super::whole::WholeFile;
-use super::{CHUNK, DiskError, SafePath, Target, chunk_digest, chunk_len};
+use super::{CHUNK, DiskError, SafePath, Target, chunk_digests, chunk_len};
 
 /// Bytes read back at a time.
 const READ_BACK: usize = 16 * CHUNK;
@@ -176,19 +176,6 @@ impl PartFile {
         Ok(())
     }
 
-    /// Reads one chunk back into the beginning of `buf`, for serving it on; gives its length.
-    ///
-    /// # Errors
-    /// `OutOfRange` if there is no such chunk or `buf` is too short, `PartGone` if the part ends
-    /// before it.
-    pub fn read_chunk(&self, index: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
-        let chunk = chunk_len(self.size(), index)
-            .and_then(|len| buf.get_mut(..len))
-            .ok_or_else(|| self.out_of_range())?;
-        self.read_exact(chunk, index * CHUNK as u64)?;
-        Ok(chunk.len())
-    }
-
     /// Adds the chunks before `end` that `tree` lacks, read back from disk.
     ///
     /// # Errors
@@ -205,8 +192,9 @@ impl PartFile {
             let len = usize::try_from(end - at).map_or(buf.len(), |left| left.min(buf.len()));
             let piece = &mut buf[..len];
             self.read_exact(piece, at)?;
-            for chunk in piece.chunks(CHUNK) {
-                tree.push(&chunk_digest(chunk));
+            let chunks: Vec<&[u8]> = piece.chunks(CHUNK).collect();
+            for digest in chunk_digests(&chunks) {
+                tree.push(&digest);
             }
             at += len as u64;
         }

@@ -1,30 +1,26 @@
 //! A file that is being sent, chunk by chunk.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use kith_protocol::tree::Tree;
 use rustix::fs::OFlags;
 
+use super::chunk::read_at;
 use super::target::ModTime;
-use super::{CHUNK, Digest, DiskError, SourceEntry, chunk_count, chunk_digest, chunk_len};
+use super::{
+    CHUNK, ChunkRead, Digest, DiskError, ROW, SourceEntry, chunk_count, chunk_digest,
+    chunk_digests, chunk_len,
+};
 
-/// Chunks between two looks at the file's size and time, and the grain of reading ahead (1 MiB).
+/// Chunks between two looks at the file's size and time (1 MiB), whole rows.
 const STRIDE: u64 = 16;
-
-/// One chunk, now in the caller's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChunkRead {
-    /// Bytes of the buffer that are the chunk.
-    pub len: usize,
-    /// SHA-256 of the chunk.
-    pub digest: Digest,
-}
+const _: () = assert!(STRIDE.is_multiple_of(ROW as u64));
 
 /// An offered file, open for sending.
 ///
-/// Chunks go by in order through [`read_chunk`](Self::read_chunk) and end in
+/// Chunks go by in order through [`read_row`](Self::read_row) and end in
 /// [`finish`](Self::finish). That the file is still the offered one (size, modification time, and at
 /// the end that it still has its name) is checked when it is opened, every MiB, and at the end, so a
 /// mixture of two versions never ends with a whole-file hash.
@@ -72,63 +68,46 @@ impl SourceReader {
         chunk_count(self.size)
     }
 
-    /// The chunk that [`read_chunk`](Self::read_chunk) takes next.
+    /// The chunk that [`read_row`](Self::read_row) begins with.
     pub fn next_chunk(&self) -> u64 {
         self.tree.leaves()
     }
 
-    /// Reads the next chunk into the beginning of `buf`, which holds at least [`CHUNK`] bytes (or
-    /// the chunk, if it is shorter), and feeds the whole-file hash.
+    /// Reads the next chunks, [`ROW`] of them or what is left, each behind `head` zero bytes, and feeds
+    /// the whole-file hash.
     ///
     /// # Errors
-    /// `OutOfRange` if `index` is not the next chunk or `buf` too short; `SourceChanged`.
-    pub fn read_chunk(&mut self, index: u64, buf: &mut [u8]) -> Result<ChunkRead, DiskError> {
-        let read = self.read_chunks(index, &mut [buf])?;
-        read.into_iter().next().ok_or_else(|| self.out_of_range())
+    /// `SourceChanged`; what was read before the error then counts for nothing, and neither does the
+    /// reader.
+    pub fn read_row(&mut self, head: usize) -> Result<Vec<ChunkRead>, DiskError> {
+        let first = self.next_chunk();
+        if first.is_multiple_of(STRIDE) {
+            self.check_unchanged()?;
+        }
+        let row = first..self.chunks().min(first + ROW as u64);
+        let frames = row.map(|index| self.fill(index, head));
+        let frames = frames.collect::<Result<Vec<_>, _>>()?;
+        let chunks: Vec<&[u8]> = frames.iter().map(|frame| &frame[head..]).collect();
+        let digests = chunk_digests(&chunks);
+        for digest in &digests {
+            self.tree.push(digest);
+        }
+        let read = frames.into_iter().zip(digests);
+        Ok(read
+            .map(|(frame, digest)| ChunkRead { frame, digest })
+            .collect())
     }
 
-    /// As [`read_chunk`](Self::read_chunk) of the next chunks from `first` on, one into each of
-    /// `bufs`. They are hashed together, which is quicker.
+    /// Reads any chunk once more, behind `head` zero bytes, for a peer that asks again; the whole-file
+    /// hash is not touched.
     ///
     /// # Errors
-    /// As there; what was read before the error then counts for nothing, and neither does the reader.
-    pub fn read_chunks(
-        &mut self,
-        first: u64,
-        bufs: &mut [&mut [u8]],
-    ) -> Result<Vec<ChunkRead>, DiskError> {
-        if first != self.next_chunk() {
-            return Err(self.out_of_range());
-        }
-        let mut chunks: Vec<&[u8]> = Vec::with_capacity(bufs.len());
-        for (index, buf) in (first..).zip(bufs) {
-            if index.is_multiple_of(STRIDE) {
-                self.check_unchanged()?;
-            }
-            chunks.push(self.fill(index, buf)?);
-        }
-        let read = |chunk: &[u8]| ChunkRead {
-            len: chunk.len(),
-            digest: chunk_digest(chunk),
-        };
-        let read: Vec<ChunkRead> = chunks.into_iter().map(read).collect();
-        for chunk in &read {
-            self.tree.push(&chunk.digest);
-        }
-        Ok(read)
-    }
-
-    /// Reads any chunk once more, for a peer that asks again; the whole-file hash is not touched.
-    ///
-    /// # Errors
-    /// `OutOfRange` beyond the end or if `buf` is too short; `SourceChanged`.
-    pub fn read_again(&self, index: u64, buf: &mut [u8]) -> Result<ChunkRead, DiskError> {
+    /// `OutOfRange` beyond the end; `SourceChanged`.
+    pub fn read_again(&self, index: u64, head: usize) -> Result<ChunkRead, DiskError> {
         self.check_unchanged()?;
-        let chunk = self.fill(index, buf)?;
-        Ok(ChunkRead {
-            len: chunk.len(),
-            digest: chunk_digest(chunk),
-        })
+        let frame = self.fill(index, head)?;
+        let digest = chunk_digest(&frame[head..]);
+        Ok(ChunkRead { frame, digest })
     }
 
     /// The whole file's hash (see [`kith_protocol::tree`]), once every chunk has gone by.
@@ -164,24 +143,17 @@ impl SourceReader {
         }
     }
 
-    fn fill<'b>(&self, index: u64, buf: &'b mut [u8]) -> Result<&'b [u8], DiskError> {
-        let chunk = chunk_len(self.size, index)
-            .and_then(|len| buf.get_mut(..len))
-            .ok_or_else(|| self.out_of_range())?;
-        // Straight into the caller's buffer: from the page cache a read of one chunk costs no more
-        // per byte than a longer one, and its bytes are still in the processor's cache for hashing.
-        self.file
-            .read_exact_at(chunk, index * CHUNK as u64)
-            .map_err(|e| {
-                if e.kind() == std::io::ErrorKind::UnexpectedEof {
-                    DiskError::SourceChanged {
-                        path: self.real.clone(),
-                    }
-                } else {
-                    DiskError::source(&self.real, e)
+    fn fill(&self, index: u64, head: usize) -> Result<Vec<u8>, DiskError> {
+        let len = chunk_len(self.size, index).ok_or_else(|| self.out_of_range())?;
+        read_at(&self.file, head, index * CHUNK as u64, len).map_err(|e| {
+            if e.kind() == std::io::ErrorKind::UnexpectedEof {
+                DiskError::SourceChanged {
+                    path: self.real.clone(),
                 }
-            })?;
-        Ok(chunk)
+            } else {
+                DiskError::source(&self.real, e)
+            }
+        })
     }
 
     fn out_of_range(&self) -> DiskError {

@@ -136,7 +136,6 @@ impl OfferHashes {
 }
 
 fn hash_all(source: &[SourceEntry], of: &Weak<OfferHashes>) {
-    let mut buf = vec![0; limits::CHUNK];
     for file in source {
         let Some(hashes) = of.upgrade() else {
             return;
@@ -151,7 +150,7 @@ fn hash_all(source: &[SourceEntry], of: &Weak<OfferHashes>) {
         if file.kind == EntryKind::Dir {
             continue;
         }
-        if let Err(error) = hash_file(file, &mut buf, of) {
+        if let Err(error) = hash_file(file, of) {
             let code = source_code(&error);
             tracing::warn!(code = code.name(), "a file to send cannot be read");
             tracing::trace!(file = %file.real.display(), %error, "source failed");
@@ -166,12 +165,12 @@ fn hash_all(source: &[SourceEntry], of: &Weak<OfferHashes>) {
     }
 }
 
-fn hash_file(file: &SourceEntry, buf: &mut [u8], of: &Weak<OfferHashes>) -> Result<(), DiskError> {
+fn hash_file(file: &SourceEntry, of: &Weak<OfferHashes>) -> Result<(), DiskError> {
     let mut reader = SourceReader::open(file)?;
     let mut page = Vec::with_capacity(PAGE);
-    for index in 0..reader.chunks() {
-        page.push(reader.read_chunk(index, buf)?.digest);
-        if page.len() == PAGE {
+    while reader.next_chunk() < reader.chunks() {
+        page.extend(reader.read_row(0)?.iter().map(|chunk| chunk.digest));
+        if page.len() >= PAGE {
             let Some(hashes) = of.upgrade() else {
                 return Ok(());
             };

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kith_core::input::{HoldKey, HoldNews, Input};
 use kith_core::record::FetchRecord;
-use kith_protocol::frame::{self, HEADER};
+use kith_protocol::frame::HEADER;
 use kith_protocol::ranges::RangeSet;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::layout;
+use super::serving::framed;
 use super::tasks::Tasks;
 use crate::disk::{DiskError, HeldFile};
 use crate::rtc::Lane;
@@ -123,16 +124,10 @@ impl Holder {
                 Some((_, file)) => file,
                 None => Arc::new(layout::held(&record, entry, name.as_deref())?),
             };
-            let size = record.entries.get(entry as usize).map_or(0, |e| e.size);
             let mut frames = Vec::with_capacity((to - from) as usize);
             for index in from..to {
-                let len = frame::chunk_len(size, index);
-                let mut out = BytesMut::zeroed(HEADER + len as usize);
-                let digest = file.read_chunk(index, &mut out[HEADER..])?.digest;
-                let mut header = BytesMut::with_capacity(HEADER);
-                frame::put_chunk_header(&mut header, transfer, entry, index, len, &digest.0);
-                out[..HEADER].copy_from_slice(&header);
-                frames.push(out.freeze());
+                let chunk = file.read_chunk(index, HEADER)?;
+                frames.push(framed(transfer, entry, index, chunk));
             }
             Ok((file, frames))
         };

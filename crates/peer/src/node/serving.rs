@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kith_core::input::{Input, ServeKey, ServeNews};
 use kith_protocol::frame::{self, Frame, HEADER};
 use kith_protocol::ids::Digest;
@@ -22,7 +22,7 @@ use super::hashing::{Next, OfferHashes, Place};
 use super::lanes::{Lanes, weight};
 use super::pacing::{Bound, Gate};
 use super::tasks::Tasks;
-use crate::disk::{ChunkRead, DiskError, EntryKind, ROW, SourceEntry, SourceReader};
+use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
 use crate::rtc::Lane;
 
 /// Chunks reported and sent together.
@@ -254,6 +254,14 @@ impl Sender {
     }
 }
 
+/// The frame of a chunk that was read behind the place of its header, so that it is never copied.
+pub(super) fn framed(transfer: u32, entry: u32, index: u64, chunk: ChunkRead) -> Bytes {
+    let ChunkRead { mut frame, digest } = chunk;
+    let len = frame.len().saturating_sub(HEADER) as u32;
+    frame::put_chunk_header(&mut frame[..HEADER], transfer, entry, index, len, &digest.0);
+    frame.into()
+}
+
 /// The serve was stopped.
 struct Stopped;
 
@@ -366,25 +374,16 @@ impl Reader {
         let mut batch = Batch::new(entry);
         while reader.next_chunk() < reader.chunks() {
             let first = reader.next_chunk();
-            let some = first..reader.chunks().min(first + ROW as u64);
-            // Behind the place of their headers, so that they are never copied.
-            let mut frames: Vec<BytesMut> = some
-                .clone()
-                .map(|index| BytesMut::zeroed(HEADER + frame::chunk_len(file.size, index) as usize))
-                .collect();
-            let mut payloads: Vec<&mut [u8]> =
-                frames.iter_mut().map(|f| &mut f[HEADER..]).collect();
-            let read = match reader.read_chunks(first, &mut payloads) {
-                Ok(read) => read,
+            let row = match reader.read_row(HEADER) {
+                Ok(row) => row,
                 Err(error) => return Ok(Err(error)),
             };
             if self.stopped() {
                 return Err(Stopped);
             }
             // What the receiver has is read for the file's hash alone.
-            let frames = some.zip(frames).zip(read);
-            for ((index, frame), read) in frames.filter(|((i, _), _)| !have.contains(*i)) {
-                batch.push(index, self.framed(entry, index, frame, &read));
+            for (index, chunk) in (first..).zip(row).filter(|(i, _)| !have.contains(*i)) {
+                batch.push(index, framed(self.plan.transfer, entry, index, chunk));
             }
             if batch.frames.len() >= BATCH {
                 self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
@@ -419,10 +418,8 @@ impl Reader {
         };
         let mut batch = Batch::new(entry);
         for index in ranges.ranges().iter().flat_map(|&(a, b)| a..b) {
-            let len = frame::chunk_len(file.size, index) as usize;
-            let mut frame = BytesMut::zeroed(HEADER + len);
-            match reader.read_again(index, &mut frame[HEADER..]) {
-                Ok(read) => batch.push(index, self.framed(entry, index, frame, &read)),
+            match reader.read_again(index, HEADER) {
+                Ok(chunk) => batch.push(index, framed(self.plan.transfer, entry, index, chunk)),
                 Err(error) => {
                     self.fail(file, &error);
                     return Err(Stopped);
@@ -433,15 +430,6 @@ impl Reader {
             }
         }
         self.send(batch)
-    }
-
-    /// A chunk that was read behind the place of its header, with its header.
-    fn framed(&self, entry: u32, index: u64, mut chunk: BytesMut, read: &ChunkRead) -> Bytes {
-        let mut header = BytesMut::with_capacity(HEADER);
-        let (transfer, len) = (self.plan.transfer, read.len as u32);
-        frame::put_chunk_header(&mut header, transfer, entry, index, len, &read.digest.0);
-        chunk[..HEADER].copy_from_slice(&header);
-        chunk.freeze()
     }
 
     fn send(&self, batch: Batch) -> Result<(), Stopped> {

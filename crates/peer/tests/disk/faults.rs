@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use kith_peer::disk::{CHUNK, DiskFault, Target};
 
-use super::{MTIME, bytes, finish, list, part, receive, safe, write_all};
+use super::{MTIME, bytes, finish, held, list, part, receive, safe, write_all};
 
 /// A download folder beside a folder that nothing may ever reach.
 struct Scene {
@@ -195,11 +195,8 @@ fn a_removed_part_is_noticed_and_begins_again() {
         .unwrap()
         .set_len(10)
         .unwrap();
-    let mut buf = vec![0; CHUNK];
-    assert_eq!(
-        two.read_chunk(0, &mut buf).unwrap_err().kind(),
-        DiskFault::Gone
-    );
+    let held = held(&scene.target, "f", 1, &two);
+    assert_eq!(held.read_chunk(0, 0).unwrap_err().kind(), DiskFault::Gone);
     fs::remove_file(&name).unwrap();
     two.discard().unwrap();
     assert_eq!(receive(&scene.target, "f", &data).unwrap(), "f");

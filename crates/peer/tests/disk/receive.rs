@@ -7,7 +7,9 @@ use kith_peer::disk::{CHUNK, DiskFault, ModTime, PartFile, PartTag, Target, chun
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 
-use super::{MTIME, bytes, file_hash, finish, finish_many, list, part, receive, safe, write_all};
+use super::{
+    MTIME, bytes, file_hash, finish, finish_many, held, list, part, receive, safe, write_all,
+};
 
 fn target() -> (tempfile::TempDir, Target) {
     let temp = tempfile::tempdir().unwrap();
@@ -52,9 +54,8 @@ fn chunks_may_come_in_any_order_but_only_where_they_belong() {
         let chunk = data.chunks(CHUNK).nth(index).unwrap();
         part.write_chunk(index as u64, chunk).unwrap();
     }
-    let mut buf = vec![0; CHUNK];
-    assert_eq!(part.read_chunk(2, &mut buf).unwrap(), 10);
-    assert_eq!(buf[..10], data[2 * CHUNK..]);
+    let last = held(&target, "f", 1, &part).read_chunk(2, 0).unwrap();
+    assert_eq!(last.frame, data[2 * CHUNK..]);
     finish(part, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);
 }
@@ -73,10 +74,8 @@ fn chunks_in_a_row_are_written_together_and_read_back_once_let_go_of() {
         let wrong = part.write_chunks(first, row).unwrap_err();
         assert_eq!(wrong.kind(), DiskFault::Invalid, "{first}");
     }
-    assert!(
-        part.read_chunk(0, &mut vec![0; CHUNK]).is_err(),
-        "nothing is written"
-    );
+    let held = held(&target, "f", 1, &part);
+    assert!(held.read_chunk(0, 0).is_err(), "nothing is written");
     part.write_chunks(2, &chunks[2..]).unwrap();
     part.write_chunks(0, &chunks[..2]).unwrap();
     part.sync().unwrap();
@@ -84,10 +83,8 @@ fn chunks_in_a_row_are_written_together_and_read_back_once_let_go_of() {
     part.syncer().release(&all);
     part.syncer()
         .release(&RangeSet::from_sorted(vec![(u64::MAX - 1, u64::MAX)]).unwrap());
-    let mut buf = vec![0; CHUNK];
     for (index, chunk) in (0..).zip(&chunks) {
-        assert_eq!(part.read_chunk(index, &mut buf).unwrap(), chunk.len());
-        assert_eq!(&buf[..chunk.len()], *chunk);
+        assert_eq!(held.read_chunk(index, 0).unwrap().frame, *chunk);
     }
     finish(part, 0o644, MTIME).unwrap();
     assert_eq!(fs::read(target.root().join("f")).unwrap(), data);

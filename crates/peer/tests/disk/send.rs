@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kith_peer::disk::{
-    CHUNK, Digest, DiskError, DiskFault, EntryKind, ModTime, SkipReason, SourceReader,
+    CHUNK, Digest, DiskError, DiskFault, EntryKind, ModTime, ROW, SkipReason, SourceReader,
     chunk_digest, scan,
 };
 
@@ -16,12 +16,13 @@ use super::{bytes, file_hash, only_entry};
 
 /// Reads to the end as if every chunk were sent.
 fn read_out(mut reader: SourceReader) -> Result<(Vec<u8>, Digest), DiskError> {
-    let mut buf = vec![0; CHUNK];
     let mut all = Vec::new();
-    for index in 0..reader.chunks() {
-        let read = reader.read_chunk(index, &mut buf)?;
-        assert_eq!(read.digest, chunk_digest(&buf[..read.len]));
-        all.extend_from_slice(&buf[..read.len]);
+    while reader.next_chunk() < reader.chunks() {
+        for read in reader.read_row(3)? {
+            let (head, chunk) = read.frame.split_at(3);
+            assert_eq!((head, read.digest), (&[0; 3][..], chunk_digest(chunk)));
+            all.extend_from_slice(chunk);
+        }
     }
     Ok((all, reader.finish()?))
 }
@@ -156,24 +157,20 @@ fn chunks_are_read_in_order_and_any_of_them_again() {
     let data = bytes(5 * CHUNK + 3);
     fs::write(&path, &data).unwrap();
     let mut reader = SourceReader::open(&only_entry(&path)).unwrap();
-    let mut buf = vec![0; CHUNK];
-    for index in 0..4 {
-        assert_eq!(reader.read_chunk(index, &mut buf).unwrap().len, CHUNK);
+    for (read, chunk) in reader.read_row(0).unwrap().iter().zip(data.chunks(CHUNK)) {
+        assert_eq!(read.frame, chunk);
     }
-    let ahead = reader.read_chunk(5, &mut buf).unwrap_err();
-    assert_eq!(ahead.kind(), DiskFault::Invalid);
-    let again = reader.read_again(1, &mut buf).unwrap();
+    assert_eq!(reader.next_chunk(), 4);
+    let again = reader.read_again(1, 2).unwrap();
+    assert_eq!(again.frame[2..], data[CHUNK..2 * CHUNK]);
     assert_eq!(again.digest, chunk_digest(&data[CHUNK..2 * CHUNK]));
-    assert!(reader.read_again(6, &mut buf).is_err());
-    assert!(reader.read_chunk(4, &mut buf[..100]).is_err());
-    let mut last = vec![0; CHUNK];
-    let mut beyond = vec![0; CHUNK];
-    let too_many = reader.read_chunks(4, &mut [&mut buf, &mut last, &mut beyond]);
-    assert!(too_many.is_err());
-    let read = reader.read_chunks(4, &mut [&mut buf, &mut last]).unwrap();
-    assert_eq!((read.len(), read[1].len), (2, 3));
-    assert_eq!(read[0].digest, chunk_digest(&buf));
-    assert_eq!(last[..3], data[5 * CHUNK..]);
+    let beyond = reader.read_again(6, 0).unwrap_err();
+    assert_eq!(beyond.kind(), DiskFault::Invalid);
+    let read = reader.read_row(0).unwrap();
+    assert_eq!((read.len(), read[1].frame.len()), (2, 3));
+    assert_eq!(read[0].digest, chunk_digest(&read[0].frame));
+    assert_eq!(read[1].frame, data[5 * CHUNK..]);
+    assert_eq!(reader.read_row(0).unwrap(), []);
     assert_eq!(reader.finish().unwrap(), file_hash(&data));
 }
 
@@ -181,9 +178,9 @@ fn chunks_are_read_in_order_and_any_of_them_again() {
 fn a_whole_hash_needs_every_chunk() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("f");
-    fs::write(&path, bytes(CHUNK + 1)).unwrap();
+    fs::write(&path, bytes(ROW * CHUNK + 1)).unwrap();
     let mut reader = SourceReader::open(&only_entry(&path)).unwrap();
-    reader.read_chunk(0, &mut vec![0; CHUNK]).unwrap();
+    reader.read_row(0).unwrap();
     assert_eq!(reader.finish().unwrap_err().kind(), DiskFault::Invalid);
 }
 
@@ -274,18 +271,17 @@ fn a_source_changed_before_it_is_opened_is_refused() {
 #[test]
 fn a_source_changed_while_it_is_read_never_yields_a_whole_hash() {
     for (what, mischief, fault) in MISCHIEF {
-        for at in [0, 3, 40] {
+        for at in [0, 3, 10] {
             let (_temp, path) = old_file(40 * CHUNK);
             let mut reader = SourceReader::open(&only_entry(&path)).unwrap();
-            let mut buf = vec![0; CHUNK];
             let read = || {
-                for index in 0..40 {
-                    if index == at {
+                for row in 0..10 {
+                    if row == at {
                         mischief(&path);
                     }
-                    reader.read_chunk(index, &mut buf)?;
+                    reader.read_row(0)?;
                 }
-                if at == 40 {
+                if at == 10 {
                     mischief(&path);
                 }
                 reader.finish()
@@ -305,8 +301,7 @@ fn a_sparse_file_beyond_four_gib_is_read_at_its_far_end() {
     file.set_len(size).unwrap();
     file.write_all_at(b"the end", size - 7).unwrap();
     let reader = SourceReader::open(&only_entry(&path)).unwrap();
-    let mut buf = vec![0; CHUNK];
-    let read = reader.read_again(reader.chunks() - 1, &mut buf).unwrap();
-    assert_eq!(read.len, 17);
-    assert_eq!(&buf[10..17], b"the end");
+    let read = reader.read_again(reader.chunks() - 1, 0).unwrap();
+    assert_eq!(read.frame.len(), 17);
+    assert_eq!(&read.frame[10..], b"the end");
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::open::Open;
 use super::sync::Syncs;
 use super::{FetchMessage, Report, Start};
-use crate::disk::{DiskError, DiskFault, ModTime, ROW, chunk_digest};
+use crate::disk::{DiskError, DiskFault, ModTime, ROW, chunk_digests};
 use crate::node::faults::ending;
 use crate::node::lanes::Queued;
 use crate::node::layout::{self, Layout};
@@ -24,8 +24,8 @@ use crate::node::layout::{self, Layout};
 /// Written bytes after which a checkpoint is taken; with every tick it is, too.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 /// How long a worker that has caught up lets chunks gather before it looks again. To be woken for
-/// each costs more than to hash it, and together they hash in half the time. It is nothing beside
-/// the time until they are durable.
+/// each costs more than to hash it, and together they hash quicker. It is nothing beside the time
+/// until they are durable.
 const COLLECT: Duration = Duration::from_millis(1);
 /// Received bytes are reported in steps of this, and with every tick.
 const REPORT_BYTES: u64 = 1024 * 1024;
@@ -234,9 +234,11 @@ impl Fetch {
             if some.is_empty() {
                 return Ok(());
             }
+            let payloads: Vec<&[u8]> = some.iter().map(|q| &q.chunk.payload[..]).collect();
+            let digests = chunk_digests(&payloads);
             // Those that follow one another are written together.
             let mut row: Vec<Queued> = Vec::with_capacity(some.len());
-            for queued in some {
+            for (queued, digest) in some.into_iter().zip(digests) {
                 let chunk = &queued.chunk;
                 let follows = |last: &Queued| {
                     let next = last.chunk.index.checked_add(1);
@@ -245,7 +247,7 @@ impl Fetch {
                 if !row.last().is_some_and(follows) {
                     self.write(std::mem::take(&mut row))?;
                 }
-                if self.check(chunk, queued.source)? {
+                if self.check(chunk, digest, queued.source)? {
                     row.push(queued);
                 }
             }
@@ -253,8 +255,14 @@ impl Fetch {
         }
     }
 
-    /// Whether a chunk is as it is to be, and new: to be written; its entry is open then.
-    fn check(&mut self, chunk: &Chunk, source: Option<(LinkId, u32)>) -> Result<bool, DiskError> {
+    /// Whether a chunk that hashes to `digest` is as it is to be, and new: to be written; its entry is
+    /// open then.
+    fn check(
+        &mut self,
+        chunk: &Chunk,
+        digest: Digest,
+        source: Option<(LinkId, u32)>,
+    ) -> Result<bool, DiskError> {
         let entry = chunk.entry;
         self.received += chunk.payload.len() as u64;
         let known = self.record.entries.get(entry as usize).filter(|e| !e.dir);
@@ -280,7 +288,6 @@ impl Fetch {
             }
             return Ok(false);
         }
-        let digest = chunk_digest(&chunk.payload);
         let known = self.told(chunk);
         let good = digest == chunk.digest
             && match source {
