@@ -1,6 +1,6 @@
 //! The threads of the engine, which make way for the window.
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 /// So far behind the window's priority, as Unix counts: from 0 for the usual one to [`LAST`]. What
 /// the window leaves is enough for the engine.
@@ -22,8 +22,7 @@ const LAST: i32 = 19;
 ///
 /// The system grants no threads.
 pub fn runtime() -> std::io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    builder.enable_all();
+    let mut builder = kith_peer::threads::runtime();
     #[cfg(target_os = "linux")]
     builder.on_thread_start(make_way(rustix::process::getpriority_process(None)?));
     builder.build()

@@ -47,7 +47,14 @@ fn main() -> ExitCode {
         Err(e) => return explain(&e),
     };
     let mut out = Out::new(cli.global.json);
-    let code = match tokio::runtime::Runtime::new() {
+    let runtime = match cli.command {
+        // It serves many, and no one of them may hold up the others.
+        Command::RoomServer(_) => tokio::runtime::Runtime::new(),
+        Command::Invite { .. } | Command::Join(_) | Command::Send(_) | Command::Receive(_) => {
+            kith_peer::threads::runtime().build()
+        }
+    };
+    let code = match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli, &mut out));
             // Whatever still runs has had its time to end.

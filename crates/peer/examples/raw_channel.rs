@@ -50,9 +50,8 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = arguments()?;
-    tokio::runtime::Builder::new_multi_thread()
+    kith_peer::threads::runtime()
         .worker_threads(arguments.workers)
-        .enable_all()
         .build()?
         .block_on(run(arguments))
 }
@@ -313,7 +312,7 @@ fn peak_rss_kib() -> Result<u64> {
 
 fn arguments() -> Result<Arguments> {
     let mut tuning = Tuning::default();
-    let (mut workers, mut strands) = (2, 1);
+    let (mut workers, mut strands) = (1, 1);
     let mut words = Vec::new();
     for argument in std::env::args().skip(1) {
         let Some((key, value)) = argument

@@ -8,6 +8,7 @@
 //! | [`disk`] | reading what is sent, writing what is received |
 //! | [`store`] | identity, rooms, history and progress, durably |
 //! | [`memory`] | what the allocator keeps |
+//! | [`threads`] | what tasks run on |
 
 pub mod disk;
 pub mod memory;
@@ -15,3 +16,4 @@ pub mod node;
 pub mod rtc;
 pub mod seal;
 pub mod store;
+pub mod threads;

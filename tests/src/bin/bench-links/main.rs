@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         .first()
         .is_some_and(|role| role == "ada" || role == "bob")
     {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let runtime = kith_peer::threads::runtime().build().unwrap();
         runtime.block_on(talk::play(&args));
         return ExitCode::SUCCESS;
     }
