@@ -101,6 +101,8 @@ struct Fetch {
     done: BTreeMap<u32, String>,
     /// Bytes of the entries in `done`.
     done_size: u64,
+    /// The number that it was last accepted with.
+    transfer: u32,
     strikes: u32,
     mismatches: u32,
     /// Other receivers, where they help each other.
@@ -432,6 +434,7 @@ impl Fetches {
         self.transfers = self.transfers.wrapping_add(1);
         let transfer = self.transfers;
         f.state = State::Fetching { transfer };
+        f.transfer = transfer;
         f.hold.unsaid();
         if let Some(swarm) = &mut f.swarm {
             swarm.detached();
@@ -446,6 +449,7 @@ impl Fetches {
             for ranges in ranges.split(limits::MAX_RANGES) {
                 let have = PeerMessage::Have {
                     offer_id: key.offer,
+                    transfer,
                     entry: *entry,
                     ranges,
                 };
@@ -508,6 +512,7 @@ impl Fetch {
             synced: BTreeMap::new(),
             done: BTreeMap::new(),
             done_size: 0,
+            transfer: 0,
             strikes: 0,
             mismatches: 0,
             swarm: None,
@@ -625,7 +630,7 @@ impl Fetch {
         for entry in self.done.keys() {
             all.insert(u64::from(*entry), u64::from(*entry) + 1);
         }
-        say_verified(key, &all)
+        say_verified(key, self.transfer, &all)
     }
 
     fn done_bytes(&self) -> u64 {
@@ -636,10 +641,11 @@ impl Fetch {
 }
 
 /// Tells the sender which entries are complete.
-fn say_verified(key: FetchKey, entries: &RangeSet) -> Vec<FetchOut> {
+fn say_verified(key: FetchKey, transfer: u32, entries: &RangeSet) -> Vec<FetchOut> {
     let message = |entries| {
         let message = PeerMessage::Verified {
             offer_id: key.offer,
+            transfer,
             entries,
         };
         FetchOut::Send(key.from, message)

@@ -111,6 +111,8 @@ struct Receiver {
 
 #[derive(Debug, Default)]
 struct Declared {
+    /// For which transfer.
+    transfer: u32,
     have: BTreeMap<u32, RangeSet>,
     verified: RangeSet,
 }
@@ -177,12 +179,7 @@ impl Serves {
             let Some(r) = offer.receivers.get_mut(&peer) else {
                 continue;
             };
-            r.declared = Declared::default();
-            r.paged = 0;
-            r.silent = false;
-            let before = r.hold;
-            r.hold.unsaid();
-            if r.hold != before {
+            if r.unlinked() {
                 out.push(ServeOut::Changed(*id));
             }
             if let State::Serving { .. } | State::Waiting { .. } = r.state {
@@ -231,19 +228,25 @@ impl Serves {
             }
             PeerMessage::Have {
                 offer_id,
+                transfer,
                 entry,
                 ranges,
             } => {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                let known: usize = r.declared.have.values().map(|r| r.ranges().len()).sum();
-                if r.gone.is_none() && fits(offer.entries, entry, &ranges) && known < MAX_DECLARED {
+                let declared = r.declared_for(transfer);
+                let known: usize = declared.have.values().map(|r| r.ranges().len()).sum();
+                if fits(offer.entries, entry, &ranges) && known < MAX_DECLARED && r.gone.is_none() {
                     r.declared.have.entry(entry).or_default().union(&ranges);
                 }
                 Vec::new()
             }
-            PeerMessage::Verified { offer_id, entries } => {
+            PeerMessage::Verified {
+                offer_id,
+                transfer,
+                entries,
+            } => {
                 let room = self.room;
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
@@ -251,14 +254,14 @@ impl Serves {
                 if r.gone.is_some() || entries.end() > offer.entries.len() as u64 {
                     return Vec::new();
                 }
-                r.declared.verified.union(&entries);
-                if let State::Serving { .. } = r.state {
+                if r.transfer() == Some(transfer) {
                     r.verify(&entries, offer.entries);
                     if let Some(offer) = self.offers.get_mut(&offer_id) {
                         offer.verified(room, offer_id, peer, &entries, ctx);
                     }
                     return vec![ServeOut::Changed(offer_id)];
                 }
+                r.declared_for(transfer).verified.union(&entries);
                 Vec::new()
             }
             PeerMessage::Accept { offer_id, transfer } => {
@@ -337,8 +340,7 @@ impl Serves {
         for (id, offer) in &mut self.offers {
             for (peer, r) in &mut offer.receivers {
                 stop(room, *peer, *id, r, ctx);
-                r.declared = Declared::default();
-                r.hold.unsaid();
+                r.unlinked();
                 if let State::Serving { .. } | State::Waiting { .. } = r.state {
                     r.state = State::Stalled;
                 }
@@ -378,11 +380,12 @@ impl Serves {
             return Vec::new();
         };
         // What it had before it may have thrown away since: what it says now counts.
-        let Declared { mut have, verified } = std::mem::take(&mut r.declared);
+        r.declared_for(transfer);
+        let declared = std::mem::take(&mut r.declared);
+        let (mut have, verified) = (declared.have, declared.verified);
         have.retain(|e, _| !verified.contains(u64::from(*e)));
         (r.durable, r.verified, r.verified_bytes) = (have, RangeSet::new(), 0);
         r.verify(&verified, offer.entries);
-        r.declared.verified = verified;
         r.hold.unsaid();
         let number = run;
         r.state = State::Waiting {
@@ -472,6 +475,39 @@ impl Receiver {
             starts_left: STARTS_MOST,
             starts_at: Mono::default(),
         }
+    }
+
+    /// The transfer that it has accepted, while it is served or waits for its turn.
+    fn transfer(&self) -> Option<u32> {
+        match self.state {
+            State::Serving { transfer, .. } | State::Waiting { transfer, .. } => Some(transfer),
+            State::Offered
+            | State::Stalled
+            | State::Done
+            | State::Declined(_)
+            | State::Failed(_) => None,
+        }
+    }
+
+    /// What it says that it has for this transfer; what it said for another is void.
+    fn declared_for(&mut self, transfer: u32) -> &mut Declared {
+        if self.declared.transfer != transfer {
+            self.declared = Declared {
+                transfer,
+                ..Declared::default()
+            };
+        }
+        &mut self.declared
+    }
+
+    /// Forgets what was true of a link that is gone; says whether that shows.
+    fn unlinked(&mut self) -> bool {
+        self.declared = Declared::default();
+        self.paged = 0;
+        self.silent = false;
+        let before = self.hold;
+        self.hold.unsaid();
+        self.hold != before
     }
 
     /// Whether the receiver may have us start now.

@@ -15,6 +15,7 @@ const FRAME_VERSION: u8 = 1;
 const KIND_CHUNK: u8 = 1;
 const KIND_ACK: u8 = 2;
 const KIND_HASHES: u8 = 3;
+const KIND_PADDING: u8 = 4;
 
 /// A parsed frame. The payload's checksum is *not* yet compared: that costs CPU and belongs to a
 /// worker, see [`Chunk::digest`].
@@ -26,6 +27,8 @@ pub enum Frame {
     Ack(Ack),
     /// What chunks must hash to, whoever sends them.
     Hashes(Hashes),
+    /// So many bytes that say nothing, to see whether a path carries packets of some size (RFC 8899).
+    Padding(usize),
 }
 
 /// A piece of a file.
@@ -87,7 +90,7 @@ pub enum FrameError {
     /// A kind this build does not know; skipped by the receiver.
     #[error("frame kind {0} is not known")]
     Kind(u8),
-    /// A payload that is empty, too large, or not a list of ranges.
+    /// A payload that is missing, too large, or not a list of ranges.
     #[error("frame payload is not valid")]
     Payload,
 }
@@ -150,6 +153,8 @@ impl Frame {
                 first: index,
                 hashes: message,
             })),
+            KIND_PADDING if len > limits::MAX_FRAME_PAYLOAD => Err(FrameError::Payload),
+            KIND_PADDING => Ok(Frame::Padding(len)),
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -192,6 +197,12 @@ impl Frame {
                     &[0; 32],
                 );
                 out.put_slice(&h.hashes);
+                out.freeze()
+            }
+            Frame::Padding(len) => {
+                let mut out = BytesMut::with_capacity(HEADER + len);
+                put_header(&mut out, KIND_PADDING, 0, 0, 0, *len as u32, &[0; 32]);
+                out.put_bytes(0, *len);
                 out.freeze()
             }
         }
@@ -306,6 +317,13 @@ mod tests {
             let h = Hashes { transfer, entry, first, hashes: all.concat().into() };
             prop_assert!(h.iter().map(|d| d.0).eq(all));
             prop_assert_eq!(Frame::parse(Frame::Hashes(h.clone()).to_bytes()), Ok(Frame::Hashes(h)));
+        }
+
+        #[test]
+        fn padding_round_trips(len in 0..=limits::MAX_FRAME_PAYLOAD) {
+            let bytes = Frame::Padding(len).to_bytes();
+            prop_assert_eq!(bytes.len(), HEADER + len);
+            prop_assert_eq!(Frame::parse(bytes), Ok(Frame::Padding(len)));
         }
 
         #[test]

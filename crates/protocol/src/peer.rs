@@ -92,10 +92,13 @@ pub enum PeerMessage {
         /// Why.
         why: Code,
     },
-    /// Chunks the receiver has on disk, verified.
+    /// Chunks the receiver has on disk, verified. Together with `verified` of the same number it is
+    /// all that counts for the `accept` that follows.
     Have {
         /// The offer.
         offer_id: OfferId,
+        /// The number that `accept` is about to name.
+        transfer: u32,
         /// Which entry.
         entry: u32,
         /// Which chunks.
@@ -137,6 +140,9 @@ pub enum PeerMessage {
     Verified {
         /// The offer.
         offer_id: OfferId,
+        /// The number that `accept` named, or is about to name: what was complete for another may
+        /// have been thrown away since.
+        transfer: u32,
         /// Which entries, as a set of indexes.
         entries: RangeSet,
     },

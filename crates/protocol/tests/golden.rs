@@ -294,6 +294,7 @@ fn peer_messages() {
         },
         PeerMessage::Have {
             offer_id,
+            transfer: 7,
             entry,
             ranges: ranges.clone(),
         },
@@ -311,6 +312,7 @@ fn peer_messages() {
         },
         PeerMessage::Verified {
             offer_id,
+            transfer: 7,
             entries: ranges.clone(),
         },
         PeerMessage::OfferDone { offer_id },
@@ -530,8 +532,9 @@ fn frames() {
             first: 0x1112_1314_1516_1718,
             hashes: Bytes::from(vec![9; 64]),
         }),
+        Frame::Padding(5),
     ];
-    kinds!(&values, Frame: Chunk, Ack, Hashes);
+    kinds!(&values, Frame: Chunk, Ack, Hashes, Padding);
     golden(
         "frame.hex",
         &values,

@@ -209,6 +209,7 @@ fn frame(input: &[u8]) -> u64 {
                 }
                 Frame::Ack(a) => well_formed(&a.ranges),
                 Frame::Hashes(h) => assert!((1..=limits::MAX_HASHES).contains(&h.iter().len())),
+                Frame::Padding(len) => assert!(*len <= limits::MAX_FRAME_PAYLOAD),
             }
             assert_eq!(Frame::parse(frame.to_bytes()).as_ref(), Ok(&frame));
             size(u64::from(input[1]), input.len())

@@ -191,6 +191,7 @@ async fn a_flood_of_questions_to_somebody_who_offers() {
             });
             link.say(&PeerMessage::Have {
                 offer_id,
+                transfer: n + 1,
                 entry,
                 ranges: ranges.clone(),
             })

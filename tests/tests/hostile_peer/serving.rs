@@ -131,12 +131,14 @@ async fn questions_about_what_is_not_there_are_not_answered() {
             .await;
             link.say(&PeerMessage::Have {
                 offer_id,
+                transfer: n,
                 entry,
                 ranges: ranges.clone(),
             })
             .await;
             link.say(&PeerMessage::Verified {
                 offer_id,
+                transfer: n,
                 entries: ranges,
             })
             .await;

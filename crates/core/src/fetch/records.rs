@@ -81,10 +81,9 @@ impl Fetches {
                         swarm.complete(entry, ctx.now.mono);
                     }
                 }
-                // Of a fetch that has ended the sender has forgotten everything: it would take this
-                // for the beginning of the next one, which may be into another folder.
-                if let State::Fetching { .. } = f.state {
-                    out.extend(say_verified(key, &verified));
+                // Of a fetch that has ended the sender has forgotten everything.
+                if let State::Fetching { transfer } = f.state {
+                    out.extend(say_verified(key, transfer, &verified));
                 }
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));

@@ -189,6 +189,7 @@ fn from_seen_to_done() {
     let out = r.stored();
     let verified = PeerMessage::Verified {
         offer_id: ID,
+        transfer: 1,
         entries: set(&[(0, 1)]),
     };
     assert!(out.contains(&FetchOut::Send(BOB, verified)));
@@ -229,6 +230,7 @@ fn what_is_finished_together_is_recorded_and_told_together() {
     let entries = set(&[(0, 2)]);
     let verified = PeerMessage::Verified {
         offer_id: ID,
+        transfer: 1,
         entries,
     };
     assert!(out.contains(&FetchOut::Send(BOB, verified)));

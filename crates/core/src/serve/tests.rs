@@ -89,18 +89,23 @@ impl Sender {
         )
     }
 
-    fn have(&mut self, entry: u32, ranges: &[(u64, u64)]) {
+    fn have(&mut self, transfer: u32, entry: u32, ranges: &[(u64, u64)]) {
         let (offer_id, ranges) = (self.id, set(ranges));
         self.hear(PeerMessage::Have {
             offer_id,
+            transfer,
             entry,
             ranges,
         });
     }
 
-    fn verified(&mut self, entries: &[(u64, u64)]) -> Vec<ServeOut> {
+    fn verified(&mut self, transfer: u32, entries: &[(u64, u64)]) -> Vec<ServeOut> {
         let (offer_id, entries) = (self.id, set(entries));
-        self.hear(PeerMessage::Verified { offer_id, entries })
+        self.hear(PeerMessage::Verified {
+            offer_id,
+            transfer,
+            entries,
+        })
     }
 
     fn view(&self) -> OfferView {
@@ -157,9 +162,9 @@ fn from_offered_to_done() {
         out[..],
         [ServeOut::Send(BOB, PeerMessage::EntryDone { entry: 0, .. })]
     ));
-    s.verified(&[(0, 1)]);
+    s.verified(7, &[(0, 1)]);
     assert_eq!(s.done(), 10 * CHUNK);
-    s.verified(&[(0, 1)]);
+    s.verified(7, &[(0, 1)]);
     assert_eq!(s.done(), 10 * CHUNK, "said twice, counted once");
     s.sent(run, 1, &[(0, 1)]);
     s.ack(7, 1, &[(0, 1)]);
@@ -181,24 +186,42 @@ fn what_the_receiver_says_before_it_accepts_is_the_whole_truth() {
     let run = s.accept(1);
     s.sent(run, 0, &[(0, 10)]);
     s.ack(1, 0, &[(0, 10)]);
-    s.verified(&[(0, 2)]);
+    s.verified(1, &[(0, 2)]);
     s.serves.on_closed(BOB, &mut s.world.ctx());
     assert_eq!(s.phase(), ServePhase::Stalled);
     s.world.drain();
     // It comes back from another disk, with little of it.
-    s.have(0, &[(0, 2)]);
-    s.have(0, &[(5, 6)]);
+    s.have(2, 0, &[(0, 2)]);
+    s.have(2, 0, &[(5, 6)]);
     let (done, have) = s.started(2);
     assert!(done.is_empty());
     assert_eq!(have, BTreeMap::from([(0, set(&[(0, 2), (5, 6)]))]));
     assert_eq!(s.done(), 3 * CHUNK);
     // And again, with more: of what is verified nothing else counts.
     s.serves.on_closed(BOB, &mut s.world.ctx());
-    s.verified(&[(0, 1)]);
-    s.have(0, &[(0, 9)]);
+    s.verified(3, &[(0, 1)]);
+    s.have(3, 0, &[(0, 9)]);
     let (done, have) = s.started(3);
     assert_eq!((done, have), (set(&[(0, 1)]), BTreeMap::new()));
     assert_eq!(s.done(), 10 * CHUNK);
+}
+
+#[test]
+fn what_was_complete_for_another_transfer_does_not_count() {
+    let mut s = Sender::new();
+    s.accept(1);
+    s.verified(1, &[(0, 1)]);
+    // Into another folder now, while we still serve the first; its last word comes late.
+    s.have(2, 1, &[(0, 1)]);
+    s.verified(1, &[(1, 2)]);
+    let (done, have) = s.started(2);
+    assert_eq!(done, RangeSet::new());
+    assert_eq!(have, BTreeMap::from([(1, set(&[(0, 1)]))]));
+    let before = s.done();
+    s.verified(1, &[(0, 1)]);
+    assert_eq!(s.done(), before);
+    s.verified(2, &[(0, 1)]);
+    assert_eq!(s.done(), before + 10 * CHUNK);
 }
 
 #[test]
@@ -207,7 +230,7 @@ fn a_receiver_that_cancelled_starts_from_nothing() {
     let run = s.accept(1);
     s.sent(run, 0, &[(0, 10)]);
     s.ack(1, 0, &[(0, 10)]);
-    s.verified(&[(1, 3)]);
+    s.verified(1, &[(1, 3)]);
     let offer_id = s.id;
     s.hear(PeerMessage::Cancel {
         offer_id,
@@ -241,7 +264,7 @@ fn what_is_sent_twice_is_counted() {
         (traffic.sent, traffic.resent, traffic.resent_durable),
         (12 * CHUNK, 2 * CHUNK, CHUNK)
     );
-    s.verified(&[(0, 1)]);
+    s.verified(1, &[(0, 1)]);
     s.sent(run, 0, &[(0, 1)]);
     assert_eq!(s.view().traffic.resent_durable, 2 * CHUNK);
     s.ack(1, 0, &[(0, 1)]);
@@ -286,16 +309,19 @@ fn lies_are_not_believed() {
     for message in [
         PeerMessage::Have {
             offer_id,
+            transfer: 1,
             entry: 0,
             ranges: set(&[(0, 11)]),
         },
         PeerMessage::Have {
             offer_id,
+            transfer: 1,
             entry: 2,
             ranges: set(&[(0, 1)]),
         },
         PeerMessage::Have {
             offer_id,
+            transfer: 1,
             entry: 7,
             ranges: set(&[(0, 1)]),
         },
@@ -316,10 +342,12 @@ fn lies_are_not_believed() {
         },
         PeerMessage::Verified {
             offer_id,
+            transfer: 1,
             entries: set(&[(0, 4)]),
         },
         PeerMessage::Verified {
             offer_id,
+            transfer: 1,
             entries: set(&[(u64::MAX - 1, u64::MAX)]),
         },
         PeerMessage::Browse {
@@ -363,7 +391,7 @@ fn what_a_receiver_declares_is_bounded() {
             .map(|i| page * 10_000 + i * 2)
             .map(|i| (i, i + 1))
             .collect();
-        s.have(0, &holes);
+        s.have(1, 0, &holes);
     }
     let (_, have) = s.started(1);
     assert!(have[&0].ranges().len() <= MAX_DECLARED + limits::MAX_RANGES);
@@ -640,8 +668,8 @@ fn what_a_receiver_said_before_it_knew_that_the_offer_is_gone_counts_for_nothing
     s.serves.handle(key, run, news, &mut s.world.ctx());
     s.world.drain();
     // All of this was on its way.
-    s.verified(&[(1, 2)]);
-    s.have(0, &[(0, 4)]);
+    s.verified(2, &[(1, 2)]);
+    s.have(2, 0, &[(0, 4)]);
     let (offer_id, transfer) = (s.id, 2);
     let out = s.hear(PeerMessage::Accept { offer_id, transfer });
     assert!(s.world.drain().is_empty(), "nothing is started");

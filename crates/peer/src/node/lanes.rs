@@ -365,6 +365,7 @@ pub(crate) async fn read(
                         return;
                     }
                 }
+                Ok(Frame::Padding(_)) => {}
                 Err(FrameError::Kind(kind)) => tracing::debug!(kind, "frame of a kind not known"),
                 Err(error) => {
                     tracing::warn!(%peer, %error, "frame refused");

@@ -311,6 +311,7 @@ impl Links {
                 RtcEvent::StateChanged(LinkState::Checking) => LinkNews::Ice(IceState::Checking),
                 RtcEvent::StateChanged(LinkState::Connected) => {
                     if let Some(route) = connection.route().await {
+                        connection.files().on_path(route.mtu);
                         self.news(key, LinkNews::Route(api_route(&route))).await;
                     }
                     LinkNews::Ice(IceState::Connected)

@@ -1,6 +1,6 @@
 //! One peer connection: its negotiation, its channels, its end.
 
-use std::sync::{Arc, Mutex as SyncMutex, Weak};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use rtc::peer_connection::configuration::RTCOfferOptions;
@@ -19,6 +19,7 @@ use super::setup::{build, declare_channels};
 use super::strand::Strand;
 use super::tuning::{
     CONTROL_QUEUE, INCOMING_QUEUE, MAX_PENDING_CANDIDATES, MESSAGE_QUEUE_BYTES, MESSAGE_QUEUE_LOOK,
+    WIDE_PACKET,
 };
 
 /// A connection to one peer.
@@ -41,7 +42,7 @@ pub struct Connection {
     /// Locked across waits, so that candidates enter in the order in which they came.
     candidates: Mutex<Candidates>,
     events: mpsc::Sender<RtcEvent>,
-    /// Locked only to take the tasks out.
+    /// Locked only to put tasks in, and to take them out.
     tasks: SyncMutex<JoinSet<()>>,
     closed: OnceCell<()>,
 }
@@ -89,8 +90,9 @@ impl Connection {
         lane: &Lane,
     ) -> Result<Self, RtcError> {
         let frames = lane.entrance().ok_or(RtcError::Closed)?;
+        let wide = lane.is_wide();
         let lane = |_, _: &_| lane.clone();
-        Self::build(&context.of_strands(), ice, events, frames, lane).await
+        Self::build(&context.of_strands(wide), ice, events, frames, lane).await
     }
 
     async fn build(
@@ -113,7 +115,9 @@ impl Connection {
         };
 
         let most = context.tuning().send_queue;
-        let strand = Arc::new(Strand::new(files.clone(), runtime.nudge(), most));
+        let wide = context.tuning().sctp_mtu >= Some(WIDE_PACKET);
+        let strand = Strand::new(files.clone(), runtime.nudge(), most, wide);
+        let strand = Arc::new(strand);
         let lane = lane(Arc::clone(&strand), &frames);
         let all_open = Arc::new(Barrier::new(3));
         let mut tasks = JoinSet::new();
@@ -277,9 +281,22 @@ impl Connection {
         self.lane.clone()
     }
 
-    /// Chunks that go into the lane of this strand may take it from now on.
+    /// Chunks that go into the lane of this strand may take it from now on; a wide one, once it has
+    /// shown that its packets get through. If they do not, it fails.
     pub fn carry(&self) {
-        self.lane.add(Arc::clone(&self.strand));
+        if !self.strand.is_wide() {
+            return self.lane.add(Arc::clone(&self.strand));
+        }
+        let (strand, lane) = (Arc::clone(&self.strand), self.lane.clone());
+        let events = self.events.clone();
+        self.tasks().spawn(async move {
+            if strand.passes_wide().await {
+                return lane.add(strand);
+            }
+            tracing::info!("the path carries no wide packets");
+            lane.on_path(None);
+            let _ = events.send(RtcEvent::StateChanged(LinkState::Failed)).await;
+        });
     }
 
     /// No chunk takes this strand any more; says whether one that did may not have arrived.
@@ -301,12 +318,7 @@ impl Connection {
                 if let Err(error) = self.peer.close().await {
                     tracing::debug!(%error, "unclean close");
                 }
-                let mut tasks = std::mem::take(
-                    &mut *self
-                        .tasks
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner),
-                );
+                let mut tasks = std::mem::take(&mut *self.tasks());
                 tasks.shutdown().await;
                 // The caller may be the one who reads the events: no waiting.
                 let _ = self
@@ -314,6 +326,10 @@ impl Connection {
                     .try_send(RtcEvent::StateChanged(LinkState::Closed));
             })
             .await;
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn add_waiting(&self, candidates: &mut Candidates) {

@@ -3,7 +3,7 @@
 use super::certificate::Certificate;
 use super::error::RtcError;
 use super::runtime::effective_udp_buffer;
-use super::tuning::{SCTP_WINDOW_FLOOR, STRAND_BYTES, Tuning};
+use super::tuning::{SCTP_WINDOW_FLOOR, STRAND_BYTES, Tuning, WIDE_PACKET};
 
 /// How a connection looks for paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,11 +71,16 @@ impl RtcContext {
         })
     }
 
-    /// The same certificate, with the sizes of a strand.
-    pub(super) fn of_strands(&self) -> Self {
+    /// The same certificate, with the sizes of a strand, `wide` or not.
+    pub(super) fn of_strands(&self, wide: bool) -> Self {
         let tuning = Tuning {
             udp_buffer: self.tuning.udp_buffer.min(STRAND_BYTES),
             send_queue: self.tuning.send_queue.min(STRAND_BYTES),
+            sctp_mtu: if wide {
+                Some(WIDE_PACKET)
+            } else {
+                self.tuning.sctp_mtu
+            },
             ..self.tuning
         };
         Self {

@@ -1,6 +1,7 @@
 //! The channel `files` as its two users see it: one end queues, the other pulls.
 
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::select_all;
@@ -8,9 +9,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 use super::error::RtcError;
-use super::spread::Spread;
+use super::spread::{FAR, Spread};
 use super::strand::Strand;
-use super::tuning::LEFT_ALONE;
+use super::tuning::{LEFT_ALONE, WIDE_PATH, WORTH_WIDE};
 
 /// File frames to and from one peer, reliable. Clones share one lane, so that a sending and a
 /// receiving task each hold one.
@@ -49,8 +50,19 @@ struct Outgoing {
 struct More {
     strands: Vec<Arc<Strand>>,
     spread: Spread,
+    wide: Wide,
     /// When a chunk last went over one of them.
     used: Option<Instant>,
+}
+
+/// Whether a wide strand is worth having.
+#[derive(Default)]
+struct Wide {
+    /// The first hop of the path carries wide packets.
+    path: bool,
+    /// Bytes of chunks that went without one.
+    sent: u64,
+    asked: bool,
 }
 
 impl Lane {
@@ -72,6 +84,7 @@ impl Lane {
                 more: SyncMutex::new(More {
                     strands: Vec::new(),
                     spread: Spread::new(),
+                    wide: Wide::default(),
                     used: None,
                 }),
                 wanted: watch::Sender::new(0),
@@ -101,26 +114,18 @@ impl Lane {
     pub async fn send_chunk(&self, frame: Bytes) -> Result<(), RtcError> {
         let _turn = self.outgoing.turn.lock().await;
         let len = frame.len();
-        let others = self.in_use();
-        let waited = if others.is_empty() {
-            let waited = self.first.room(len).await?;
-            self.first.send_at_once(frame).await?;
-            waited
-        } else {
-            let all: Vec<_> = std::iter::once(&self.first).chain(&others).collect();
-            let rooms = all.iter().map(|s| Box::pin(s.room(len)));
-            let (room, which, _) = select_all(rooms).await;
-            if which > 0 {
-                self.more(|m| m.used = Some(Instant::now()));
-            }
-            let waited = room?;
-            // Of those that it came from.
-            let Some(strand) = all.get(which) else {
-                return Err(RtcError::Closed);
-            };
-            strand.send_at_once(frame).await?;
-            waited
+        let ways = self.ways();
+        let rooms = ways.iter().map(|way| Box::pin(way.room(len)));
+        let (room, which, _) = select_all(rooms).await;
+        let waited = room?;
+        // Of those that it came from.
+        let Some(way) = ways.get(which) else {
+            return Err(RtcError::Closed);
         };
+        if !Arc::ptr_eq(way, &self.first) {
+            self.more(|m| m.used = Some(Instant::now()));
+        }
+        way.send_at_once(frame).await?;
         self.went(len, waited);
         Ok(())
     }
@@ -140,6 +145,16 @@ impl Lane {
         for strand in self.more(|m| m.strands.clone()) {
             strand.flow(|flow, _| flow.yield_to_call(on));
         }
+    }
+
+    /// The path of the link's own connection has a first hop that carries packets of `mtu` bytes.
+    pub fn on_path(&self, mtu: Option<u32>) {
+        self.more(|m| m.wide.path = mtu >= Some(WIDE_PATH));
+    }
+
+    /// Whether a strand is to be wide.
+    pub(super) fn is_wide(&self) -> bool {
+        self.more(|m| m.wide.path)
     }
 
     /// How many strands beside the first would make chunks go faster; each value once.
@@ -195,11 +210,20 @@ impl Lane {
         self.first.queued_bytes().await
     }
 
-    /// Strands beside the first that chunks take now.
-    fn in_use(&self) -> Vec<Arc<Strand>> {
+    /// What chunks take now, at least one: the wide strand alone, if there is one, as each packet of
+    /// another costs as much for less.
+    fn ways(&self) -> Vec<Arc<Strand>> {
         self.more(|m| {
-            let used = m.spread.used();
-            m.strands.iter().take(used).cloned().collect()
+            let wide = m.strands.iter().filter(|s| s.is_wide());
+            let wide: Vec<_> = wide.cloned().collect();
+            if !wide.is_empty() {
+                return wide;
+            }
+            let others = m.strands.iter().take(m.spread.used());
+            std::iter::once(&self.first)
+                .chain(others)
+                .cloned()
+                .collect()
         })
     }
 
@@ -208,6 +232,12 @@ impl Lane {
         let now = self.outgoing.begun.elapsed();
         let path = self.first.flow(|flow, _| flow.shortest());
         let (wanted, changed) = self.more(|m| {
+            if m.strands.iter().any(|s| s.is_wide()) {
+                return (None, false);
+            }
+            if m.wide.is_wanted(len, path) {
+                return (Some(1), false);
+            }
             let before = m.spread.used();
             let wanted = m.spread.sent(len, waited, path, now);
             (wanted, before != m.spread.used())
@@ -222,10 +252,9 @@ impl Lane {
 
     /// Divides the bytes that may be on their way among the strands in use.
     fn share(&self) {
-        let others = self.in_use();
-        let each = self.outgoing.most / (others.len() + 1);
-        self.first.bound(each);
-        others.iter().for_each(|strand| strand.bound(each));
+        let ways = self.ways();
+        let each = self.outgoing.most / ways.len();
+        ways.iter().for_each(|way| way.bound(each));
     }
 
     fn more<T>(&self, f: impl FnOnce(&mut More) -> T) -> T {
@@ -234,5 +263,17 @@ impl Lane {
             .more
             .lock()
             .unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Wide {
+    /// Whether it is time for a wide strand, said once; `len` bytes more went over a path that takes so
+    /// long at best. A strand has a small window, which is too little for one that is far.
+    fn is_wanted(&mut self, len: usize, path: Option<Duration>) -> bool {
+        self.sent += len as u64;
+        let near = path.is_some_and(|path| path < FAR);
+        let wanted = self.path && near && !self.asked && self.sent >= WORTH_WIDE;
+        self.asked |= wanted;
+        wanted
     }
 }

@@ -26,7 +26,7 @@ const STEPS: [usize; 4] = [0, 1, 3, MAX_STRANDS as usize];
 /// What is faster than so many times the rate before is worth a strand …
 const FASTER: f64 = 1.3;
 /// … for as long as the path takes so long at least. Nearer ones mend losses soon.
-const FAR: Duration = Duration::from_millis(15);
+pub(super) const FAR: Duration = Duration::from_millis(15);
 /// Bytes on the way over each strand with which it is no loss that bounds the rate: over one alone, and
 /// over several, where more new ones at once would make a short queue overflow for all.
 const ENOUGH: (f64, f64) = (500e3, 200e3);

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use kith_protocol::frame::Frame;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::Channel;
 use super::error::RtcError;
 use super::flow::{Flow, Turn};
 use super::nudge::Nudge;
+use super::tuning::PROBE;
 
 /// Who waits for acknowledgements looks for them this often at least.
 const LOOK: Duration = Duration::from_millis(50);
@@ -23,18 +25,42 @@ pub(super) struct Strand {
     nudge: Arc<Nudge>,
     /// Bytes that may be on their way, however few strands there are.
     most: usize,
+    /// Whether its packets are larger than every path carries.
+    wide: bool,
 }
 
 impl Strand {
     /// A strand on which at most `most` bytes are on their way.
-    pub(super) fn new(channel: Channel, nudge: Arc<Nudge>, most: usize) -> Self {
+    pub(super) fn new(channel: Channel, nudge: Arc<Nudge>, most: usize, wide: bool) -> Self {
         Self {
             channel,
             flow: Mutex::new(Flow::new(most, Duration::ZERO)),
             begun: Instant::now(),
             nudge,
             most,
+            wide,
         }
+    }
+
+    pub(super) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    /// Whether wide packets get through. As long as that is not known nothing may go over the strand:
+    /// a packet that the path drops is sent anew as it is, for ever.
+    pub(super) async fn passes_wide(&self) -> bool {
+        let (len, time) = PROBE;
+        let acknowledged = async {
+            self.channel.send(Frame::Padding(len).to_bytes()).await?;
+            loop {
+                let dealt = self.nudge.dealt();
+                if self.queued_bytes().await? == 0 {
+                    return Ok::<_, RtcError>(());
+                }
+                let _ = timeout(LOOK, dealt).await;
+            }
+        };
+        matches!(timeout(time, acknowledged).await, Ok(Ok(())))
     }
 
     /// At most `most` bytes are on their way from now on.

@@ -189,6 +189,7 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         },
         8 => PeerMessage::Have {
             offer_id,
+            transfer: b.byte().into(),
             entry,
             ranges: b.ranges(),
         },
@@ -212,6 +213,7 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         },
         13 => PeerMessage::Verified {
             offer_id,
+            transfer: b.byte().into(),
             entries: b.ranges(),
         },
         14 => PeerMessage::OfferDone { offer_id },

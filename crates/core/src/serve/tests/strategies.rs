@@ -185,6 +185,19 @@ fn what_somebody_silent_was_to_have_goes_to_others_too() {
 }
 
 #[test]
+fn who_was_silent_when_we_left_the_room_is_served_when_we_are_back() {
+    let mut s = Scene::new(&[], Some(Strategy::Swarm));
+    s.accept(DEE);
+    s.effects();
+    s.serves.on_silent(DEE, true, &mut s.world.ctx());
+    s.serves.stop(&mut s.world.ctx());
+    s.serves.on_open(DEE, FP);
+    s.accept(DEE);
+    let (wants, starts) = s.effects();
+    assert_eq!((count(&wants), starts), (UNDER_WAY, vec![(DEE, true)]));
+}
+
+#[test]
 fn in_sequence_one_is_served_at_a_time_in_the_order_of_acceptance() {
     let mut s = Scene::new(&[], Some(Strategy::Sequential));
     for peer in [CY, BOB, DEE] {
