@@ -324,9 +324,7 @@ impl Fetch {
         let payloads: Vec<&[u8]> = row.iter().map(|q| &q.chunk.payload[..]).collect();
         open.part.write_chunks(first, &payloads)?;
         for Queued { chunk, .. } in &row {
-            if chunk.index == open.tree.leaves() {
-                open.tree.push(&chunk.digest);
-            }
+            open.wrote(chunk.index, chunk.digest);
         }
         for (Queued { chunk, .. }, told) in row.iter().zip(told) {
             if told {
@@ -394,7 +392,7 @@ impl Fetch {
         }
         let hashes = self.hashes.get(&entry).map_or(&[][..], Vec::as_slice);
         open.finish_tree(hashes, chunks)?;
-        let intact = open.tree.root(open.size) == *expected;
+        let intact = open.root() == *expected;
         let Some(open) = self.open.remove(&entry) else {
             return Ok(());
         };
