@@ -159,6 +159,16 @@ impl Flow {
         self.allowance = self.allowance.min(self.most);
     }
 
+    /// Begins with what another on the same path has found out.
+    pub(super) fn begin_with(&mut self, allowance: f64) {
+        self.allowance = allowance.clamp(LEAST, self.most);
+    }
+
+    /// Bytes that may be on their way, while no queue is emptied.
+    pub(super) fn allowance(&self) -> f64 {
+        self.allowance
+    }
+
     /// The shortest time that a frame took of late: about what the path takes.
     pub(super) fn shortest(&self) -> Option<Duration> {
         self.shortest.iter().flatten().min().copied()

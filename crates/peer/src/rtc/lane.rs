@@ -165,6 +165,11 @@ impl Lane {
     /// Chunks may go over `strand` too, for as long as it is held.
     pub(super) fn add(&self, strand: Arc<Strand>) {
         let now = self.outgoing.begun.elapsed();
+        if strand.is_wide() {
+            // In place of the first, not beside it.
+            let allowance = self.first.flow(|flow, _| flow.allowance());
+            strand.flow(|flow, _| flow.begin_with(allowance));
+        }
         self.more(|m| {
             m.strands.push(strand);
             m.spread.opened(m.strands.len(), now);

@@ -51,7 +51,7 @@ pub(super) const WIDE_PATH: u32 = WIDE_PACKET + 37 + 8 + 40;
 /// enough to be lost once.
 pub(super) const PROBE: (usize, Duration) = (2 * WIDE_PACKET as usize, Duration::from_secs(3));
 /// Bytes of chunks after which a wide strand is worth its handshake.
-pub(super) const WORTH_WIDE: u64 = 4 * 1024 * 1024;
+pub(super) const WORTH_WIDE: u64 = 1024 * 1024;
 
 /// A strand over which nothing went for so long ends without harm.
 pub(super) const LEFT_ALONE: Duration = Duration::from_secs(60);
