@@ -30,6 +30,7 @@ use crate::input::ServeKey;
 use crate::offer;
 use crate::time::Mono;
 use hold::{Hold, Why};
+use spread::Spread;
 
 pub(crate) use spread::{PIECE, UNDER_WAY, first_chunks, subtract};
 
@@ -199,7 +200,8 @@ impl Serves {
         for (id, offer) in &mut self.offers {
             if let Some(r) = offer.receivers.get_mut(&peer) {
                 r.silent = silent;
-                offer.doubted(room, *id, ctx);
+                // Its link may yet go on.
+                offer.tell(room, *id, ctx, Spread::look_again);
             }
         }
     }
@@ -257,7 +259,7 @@ impl Serves {
                 if r.transfer() == Some(transfer) {
                     r.verify(&entries, offer.entries);
                     if let Some(offer) = self.offers.get_mut(&offer_id) {
-                        offer.verified(room, offer_id, peer, &entries, ctx);
+                        offer.tell(room, offer_id, ctx, |s| s.verified(peer, &entries));
                     }
                     return vec![ServeOut::Changed(offer_id)];
                 }

@@ -46,7 +46,7 @@ impl Serves {
             let open = !r.verified.contains(entry.into());
             if open && known && fits(&offer.entries, entry, &ranges) {
                 r.durable.entry(entry).or_default().union(&ranges);
-                offer.arrived(room, *id, peer, entry, &ranges, ctx);
+                offer.tell(room, *id, ctx, |s| s.arrived(peer, entry, &ranges));
                 return vec![ServeOut::Changed(*id)];
             }
             return Vec::new();

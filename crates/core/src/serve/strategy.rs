@@ -89,41 +89,16 @@ impl Offer {
         self.go_on(room, id, ctx)
     }
 
-    /// A receiver is not heard any more, or is again. Its link may yet go on.
-    pub(super) fn doubted(&mut self, room: RoomId, id: OfferId, ctx: &mut Ctx<'_>) {
-        if let Mode::Swarm(spread) = &mut self.mode {
-            spread.look_again();
-        }
-        self.top_up(room, id, ctx);
-    }
-
-    /// Chunks are durable at a receiver.
-    pub(super) fn arrived(
+    /// Tells a swarm's spread something, and hands out what may go out then.
+    pub(super) fn tell(
         &mut self,
         room: RoomId,
         id: OfferId,
-        peer: PeerId,
-        entry: u32,
-        ranges: &RangeSet,
         ctx: &mut Ctx<'_>,
+        tell: impl FnOnce(&mut Spread),
     ) {
         if let Mode::Swarm(spread) = &mut self.mode {
-            spread.arrived(peer, entry, ranges);
-            self.top_up(room, id, ctx);
-        }
-    }
-
-    /// Entries are complete at a receiver.
-    pub(super) fn verified(
-        &mut self,
-        room: RoomId,
-        id: OfferId,
-        peer: PeerId,
-        entries: &RangeSet,
-        ctx: &mut Ctx<'_>,
-    ) {
-        if let Mode::Swarm(spread) = &mut self.mode {
-            spread.verified(peer, entries);
+            tell(spread);
             self.top_up(room, id, ctx);
         }
     }
