@@ -3,14 +3,12 @@
 //!
 //! ```text
 //! bench-files                          a file over loopback, beside the raw channel
-//! bench-files --matrix                 … over loopback and worse links, beside scp, magic-wormhole
-//!                                      and iperf3; the links want root
+//! bench-files --others                 … beside scp, magic-wormhole and iperf3 too
 //! bench-files --many 20000 --size 4096 small files, beside one of the same bytes and tar | ssh
 //! bench-files --gib 10                 one large file, and the memory of both ends over time
 //!
 //!   --mib N       size of the file (1024)
 //!   --rounds N    (3)
-//!   --only TEXT   links with that in their name
 //!   --json        for programs, where there is no other word
 //!   --write DIR   tables and plots as files there
 //! ```
@@ -27,7 +25,7 @@
 
 mod large;
 mod many;
-mod matrix;
+mod others;
 
 use std::path::PathBuf;
 
@@ -40,14 +38,13 @@ struct Options {
     mib: u64,
     rounds: u32,
     json: bool,
-    only: String,
     write: Option<PathBuf>,
     what: What,
 }
 
 enum What {
     Loopback,
-    Matrix,
+    Others,
     Many { files: u32, size: u64 },
     Large { gib: u64 },
 }
@@ -56,7 +53,7 @@ fn main() {
     let options = options();
     match options.what {
         What::Loopback => loopback(&options),
-        What::Matrix => matrix::run(&options),
+        What::Others => others::run(&options),
         What::Many { files, size } => many::run(&options, files, size),
         What::Large { gib } => large::run(&options, gib),
     }
@@ -67,7 +64,6 @@ fn options() -> Options {
         mib: 1024,
         rounds: 3,
         json: false,
-        only: String::new(),
         write: None,
         what: What::Loopback,
     };
@@ -82,7 +78,7 @@ fn options() -> Options {
         match arg.as_str() {
             "--mib" => options.mib = number(),
             "--rounds" => options.rounds = u32::try_from(number()).unwrap(),
-            "--matrix" => options.what = What::Matrix,
+            "--others" => options.what = What::Others,
             "--gib" => options.what = What::Large { gib: number() },
             "--many" => {
                 let files = u32::try_from(number()).unwrap();
@@ -90,11 +86,10 @@ fn options() -> Options {
             }
             "--size" => match &mut options.what {
                 What::Many { size, .. } => *size = number(),
-                What::Loopback | What::Matrix | What::Large { .. } => {
+                What::Loopback | What::Others | What::Large { .. } => {
                     panic!("--size goes with --many and comes after it")
                 }
             },
-            "--only" => options.only = args.next().expect("--only TEXT"),
             "--write" => options.write = Some(args.next().expect("--write DIR").into()),
             "--json" => options.json = true,
             other => panic!("{other} is not an option; see the beginning of {}", file!()),
