@@ -9,7 +9,7 @@ use kith_peer::disk::{MAX_NAME, SafePath};
 use kith_protocol::frame::Frame;
 use kith_protocol::ids::Digest;
 use kith_protocol::invite::ServerAddr;
-use kith_protocol::peer::{Beat, PeerMessage, clean_name, is_unprintable};
+use kith_protocol::peer::{Beat, PeerMessage, StrandStep, clean_name, is_unprintable};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, ServerMessage};
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
@@ -154,7 +154,14 @@ fn sealed(input: &[u8]) -> u64 {
 
 fn peer(input: &[u8]) -> u64 {
     match PeerMessage::parse(input) {
-        Ok(PeerMessage::Unknown) => 1,
+        // What is not known is skipped, and never said.
+        Ok(
+            PeerMessage::Unknown
+            | PeerMessage::Strand {
+                step: StrandStep::Unknown,
+                ..
+            },
+        ) => 1,
         Ok(message) => {
             assert!(input.len() <= limits::MAX_PEER_MESSAGE);
             match &message {
