@@ -75,7 +75,11 @@ struct Scene {
 
 impl Scene {
     fn new(quality: Quality) -> Scene {
-        let (dir, lab) = (tempfile::tempdir().unwrap(), lab(quality));
+        Scene::on(lab(quality))
+    }
+
+    fn on(lab: Lab) -> Scene {
+        let dir = tempfile::tempdir().unwrap();
         let listen = format!("{}:0", lab.addr(Side::A));
         let (server, addr) = lab.within(Side::A, || Kith::room_server_at(&listen));
         let mut scene = Scene {
@@ -189,15 +193,53 @@ fn a_path_that_is_back_after_a_cut_gets_a_new_link_and_the_file_goes_on() {
     scene.lab.cut(Duration::from_secs(10));
     receiver.wait_fields("person", &[("link", "reconnecting")]);
     // Were it kept, it would go from mending to standing without being made anew.
+    made_anew(&mut receiver);
+    arrives_once(&scene, (sender, receiver), &file);
+}
+
+/// Waits for a link in place of another.
+fn made_anew(receiver: &mut Kith) {
     receiver.wait_new("a new link", |v| {
         let made = v["link"] == "signaling" || v["link"] == "connecting";
         (v["type"] == "person" && made).then_some(())
     });
+}
+
+/// Both ends succeed, and nothing that was durable was sent twice.
+fn arrives_once(scene: &Scene, (sender, receiver): (Kith, Kith), file: &Path) {
     let (sent, received) = (succeed(sender), succeed(receiver));
     assert_eq!(sent.line("summary")["traffic"]["resent_durable"], 0);
     let traffic = &received.line("summary")["traffic"];
     assert_eq!(traffic["received_durable"], 0, "{traffic}");
-    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+    let name = file.file_name().unwrap();
+    assert_eq!(sha256(&scene.path("in").join(name)), sha256(file));
+}
+
+/// Hands over so many bytes where the devices take packets of 9,000 bytes; how many packets went.
+fn over_wide_devices(quality: Quality, bytes: u64) -> u64 {
+    let scene = Scene::on(Lab::with_mtu(quality, 1, 9_000).unwrap_or_else(|e| panic!("{e}")));
+    let file = scene.path("film.bin");
+    random_file(&file, bytes);
+    let before = scene.lab.counts(Side::A).carried;
+    let ends = scene.hand_over(&file);
+    arrives_once(&scene, ends, &file);
+    scene.lab.counts(Side::A).carried - before
+}
+
+#[test]
+fn wide_packets_are_taken_where_the_whole_path_carries_them() {
+    let bytes = 40_000_000;
+    let packets = over_wide_devices(Quality::PERFECT, bytes);
+    assert!(packets < bytes / 2_400, "{packets} packets");
+}
+
+#[test]
+fn a_path_that_silently_drops_wide_packets_is_taken_with_others() {
+    // Long enough under way that the answer to the first wide packets is given up.
+    let quality = Quality::PERFECT.bits_per_s(50_000_000).widest(1_500);
+    let bytes = 30_000_000;
+    let packets = over_wide_devices(quality, bytes);
+    assert!(packets > bytes / 1_200, "{packets} packets");
 }
 
 /// A transfer over a link that is far and lossy, once chunks have gone over several connections; and
@@ -242,15 +284,8 @@ fn a_strand_that_dies_under_way_costs_the_link_and_no_byte_of_the_file() {
     let (sender, mut receiver, port) = over_strands(&scene, &file);
     // What is on it does not come, so the file cannot end over this link.
     scene.lab.block(port);
-    receiver.wait_new("a new link", |v| {
-        let made = v["link"] == "signaling" || v["link"] == "connecting";
-        (v["type"] == "person" && made).then_some(())
-    });
-    let (sent, received) = (succeed(sender), succeed(receiver));
-    assert_eq!(sent.line("summary")["traffic"]["resent_durable"], 0);
-    let traffic = &received.line("summary")["traffic"];
-    assert_eq!(traffic["received_durable"], 0, "{traffic}");
-    assert_eq!(sha256(&scene.path("in/film.bin")), sha256(&file));
+    made_anew(&mut receiver);
+    arrives_once(&scene, (sender, receiver), &file);
 }
 
 #[test]

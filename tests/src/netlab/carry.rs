@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::pipe::{Counts, Pipe, Quality};
 
 /// More than the MTU of the devices.
-const LARGEST: usize = 2_048;
+const LARGEST: usize = 10_000;
 /// Packets taken before those that are due get their turn.
 const AT_ONCE: usize = 64;
 

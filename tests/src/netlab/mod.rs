@@ -51,7 +51,17 @@ impl Lab {
     ///
     /// If this process may not make namespaces or TUN devices, or the machine has none.
     pub fn start(quality: Quality, seed: u64) -> Result<Lab, NoLab> {
-        let spaces = [Space::make(addr(Side::A))?, Space::make(addr(Side::B))?];
+        Self::with_mtu(quality, seed, 1_500)
+    }
+
+    /// As [`start`](Self::start), with devices that take packets of `mtu` bytes, up to 9,000.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn with_mtu(quality: Quality, seed: u64, mtu: u32) -> Result<Lab, NoLab> {
+        let make = |side| Space::make(addr(side), mtu);
+        let spaces = [make(Side::A)?, make(Side::B)?];
         let lines = [seed, !seed].map(|seed| Arc::new(Line::new(Pipe::new(quality, seed))));
         let (ended, stop) = std::io::pipe().map_err(|e| NoLab::new("make a pipe", &e))?;
         let [a, b] = [spaces[0].tun(), spaces[1].tun()];

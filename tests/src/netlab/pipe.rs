@@ -24,6 +24,8 @@ pub struct Quality {
     pub bits_per_s: Option<u64>,
     /// How many bytes may wait until they leave. What comes when they are that many is dropped.
     pub queue: usize,
+    /// Larger UDP packets are dropped, and nobody is told.
+    pub widest: usize,
 }
 
 impl Quality {
@@ -35,6 +37,7 @@ impl Quality {
         loss: 0.0,
         bits_per_s: None,
         queue: 1 << 20,
+        widest: usize::MAX,
     };
 
     /// Half of this round trip, in milliseconds, as delay.
@@ -62,6 +65,11 @@ impl Quality {
     pub const fn queue(self, queue: usize) -> Quality {
         Quality { queue, ..self }
     }
+
+    /// No UDP packets of more bytes.
+    pub const fn widest(self, widest: usize) -> Quality {
+        Quality { widest, ..self }
+    }
 }
 
 /// What became of the packets so far.
@@ -71,7 +79,7 @@ pub struct Counts {
     pub carried: u64,
     /// Were lost by chance, or by a cut.
     pub lost: u64,
-    /// Found the queue full.
+    /// Found the queue full, or were too wide.
     pub dropped: u64,
 }
 
@@ -137,6 +145,7 @@ impl Pipe {
         }
         if self.waiting(now) + packet.len() > self.quality.queue
             || self.bytes + packet.len() > MOST_BYTES
+            || packet.len() > self.quality.widest && is_udp(&packet)
         {
             self.counts.dropped += 1;
             return;
@@ -194,17 +203,19 @@ impl Pipe {
     }
 }
 
-/// Whether an IPv4 packet (RFC 791 section 3.1) is UDP from or to this port (RFC 768).
-fn is_of_port(packet: &[u8], port: u16) -> bool {
+/// Whether a packet is UDP (RFC 768) over IPv4 (RFC 791 section 3.1).
+fn is_udp(packet: &[u8]) -> bool {
     const UDP: u8 = 17;
-    let Some((version_length, protocol)) = packet.first().zip(packet.get(9)) else {
-        return false;
-    };
-    let header = usize::from(version_length & 0xf) * 4;
+    packet.first().is_some_and(|version| version >> 4 == 4) && packet.get(9) == Some(&UDP)
+}
+
+/// Whether it is, from or to this port.
+fn is_of_port(packet: &[u8], port: u16) -> bool {
+    let header = packet
+        .first()
+        .map_or(0, |length| usize::from(length & 0xf) * 4);
     let ports = packet.get(header..header + 4).unwrap_or_default();
-    version_length >> 4 == 4
-        && *protocol == UDP
-        && ports.chunks_exact(2).any(|p| p == port.to_be_bytes())
+    is_udp(packet) && ports.chunks_exact(2).any(|p| p == port.to_be_bytes())
 }
 
 #[cfg(test)]

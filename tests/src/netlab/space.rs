@@ -13,7 +13,6 @@ use rustix::ioctl::{self, Updater, opcode};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 const DEVICE: &str = "link0";
-const MTU: &str = "1500";
 /// Packets that wait for their carrier: enough that they are lost where a pipe says, not here.
 const QUEUE: &str = "10000";
 
@@ -43,8 +42,8 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// Makes one in which `addr` is a neighbour of all in its /24.
-    pub(super) fn make(addr: Ipv4Addr) -> Result<Space, NoLab> {
+    /// Makes one in which `addr` is a neighbour of all in its /24, by packets of `mtu` bytes at most.
+    pub(super) fn make(addr: Ipv4Addr, mtu: u32) -> Result<Space, NoLab> {
         // In a thread that ends: the others stay where they are.
         let made = std::thread::spawn(move || {
             leave_network().map_err(|e| NoLab::new("make a network namespace", &e))?;
@@ -52,12 +51,21 @@ impl Space {
                 .map_err(|e| NoLab::new("open the namespace", &e))?;
             let tun = open_tun().map_err(|e| NoLab::new("make a TUN device", &e))?;
             let tun = Arc::new(tun);
-            let addr = format!("{addr}/24");
+            let (addr, mtu) = (format!("{addr}/24"), mtu.to_string());
             ip(&["link", "set", "lo", "up"])?;
             // No address of IPv6 appears by itself.
             ip(&["link", "set", DEVICE, "addrgenmode", "none"])?;
             ip(&["addr", "add", &addr, "dev", DEVICE])?;
-            ip(&["link", "set", DEVICE, "mtu", MTU, "txqueuelen", QUEUE, "up"])?;
+            ip(&[
+                "link",
+                "set",
+                DEVICE,
+                "mtu",
+                &mtu,
+                "txqueuelen",
+                QUEUE,
+                "up",
+            ])?;
             Ok(Space { namespace, tun })
         });
         made.join().expect("a thread that reports its errors")
