@@ -43,8 +43,8 @@ fn measure(mib: u64, rounds: u32) -> Runs {
     let mut runs = vec![Vec::new(); PROGRAMS.len()];
     for round in 0..rounds {
         let dir = dir.path().join(format!("round{round}"));
-        for (program, runs) in PROGRAMS.iter().zip(&mut runs) {
-            let run = program.run(&Loopback, &file, mib, &dir.join(program.to_string()));
+        for (n, (program, runs)) in PROGRAMS.iter().zip(&mut runs).enumerate() {
+            let run = program.run(&Loopback, &file, mib, &dir.join(n.to_string()));
             eprintln!("{}: {:.1} MB/s", program.name(), run.mb_per_s);
             runs.push(run);
         }
