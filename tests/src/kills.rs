@@ -14,7 +14,7 @@ const LONGEST_LIFE: Duration = Duration::from_millis(2_500);
 /// Most kills of one file. Enough to strike what the kill before left.
 const MOST_KILLS: u64 = 6;
 
-/// A sender whose receiver has ended has heard it by then, or never will.
+/// One of them whose other end has ended has heard it by then, or never will.
 const MEET: Duration = Duration::from_secs(10);
 
 /// What a file went through.
@@ -152,6 +152,12 @@ impl<'a> Pair<'a> {
                     receiver = self.receiver();
                 }
             }
+        }
+        if !receiver.ends_by(Instant::now() + MEET) && sender.ends_by(Instant::now()) {
+            // It had heard that all is there, from a receiver that was dying: nothing is left to do.
+            receiver.kill();
+            self.succeed(sender);
+            return self.fate;
         }
         let mut received = self.succeed(receiver);
         if !sender.ends_by(Instant::now() + MEET) {
