@@ -86,9 +86,9 @@ struct Fetch {
     state: State,
     /// The link over which the sender announces it now.
     link: Option<LinkId>,
-    /// The sender was told that we do not want it, and will not announce it again to this app
-    /// session.
-    declined: bool,
+    /// The link over which the sender was told that we do not want it. Over later ones it may not
+    /// announce it to this app session again.
+    declined: Option<LinkId>,
     /// Whether it is to be taken without asking was decided.
     looked_at: bool,
     run: u32,
@@ -338,7 +338,7 @@ impl Fetches {
         let declined = self
             .fetches
             .iter_mut()
-            .filter(|((p, _), f)| *p == peer && f.declined);
+            .filter(|((p, _), f)| *p == peer && f.declined.is_some());
         let mut stalled = Vec::new();
         for ((from, offer), f) in declined {
             f.link = Some(link);
@@ -503,7 +503,7 @@ impl Fetch {
             pages_due: limits::PAGES_AHEAD,
             state: State::Seen,
             link: Some(link),
-            declined: false,
+            declined: None,
             looked_at: false,
             run: 0,
             hold: Hold::default(),

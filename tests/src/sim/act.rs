@@ -197,6 +197,8 @@ impl World {
             return;
         }
         self.nodes[n].start(self.seed);
+        // What a new engine has to say at once is not what its first command brings about.
+        self.input(n, Input::Timeout);
         for room in self.nodes[n].store.saved().rooms {
             if room.open {
                 let invite = room.invite.parse().expect("what was stored can be read");

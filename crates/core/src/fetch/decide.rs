@@ -151,7 +151,8 @@ impl Fetches {
         f.swarm = None;
         let discarded = f.record.take().is_some();
         f.state = State::Declined;
-        f.declined = true;
+        // Without a link, what it was told before still stands.
+        f.declined = f.link.or(f.declined);
         f.hold = Hold::default();
         f.forget_progress();
         f.shrink();

@@ -51,7 +51,8 @@ impl Fetches {
         if f.at == 0 {
             f.at = ctx.now.unix_ms;
         }
-        f.declined = f.state == State::Declined;
+        // An announcement over the same link may have crossed our refusal.
+        f.declined = f.declined.filter(|over| *over == link);
         let mut out = vec![FetchOut::Changed(peer, id)];
         match f.state {
             State::Withdrawn(_) | State::Failed(_) if f.has_manifest() => f.state = State::Offered,
@@ -68,6 +69,7 @@ impl Fetches {
                 out.push(FetchOut::Send(peer, message));
             }
             State::Declined => {
+                f.declined = Some(link);
                 let message = PeerMessage::Decline {
                     offer_id: id,
                     why: Code::Declined,

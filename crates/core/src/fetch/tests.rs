@@ -949,17 +949,26 @@ fn an_empty_file_with_a_wrong_hash_ends_the_fetch() {
 #[test]
 fn what_was_declined_may_be_taken_over_a_later_link() {
     let later = LinkId([7; 8]);
-    for told_again in [false, true] {
+    // Never; before, or after it is taken again. The announcement was on its way when we declined.
+    for told_again in [None, Some(false), Some(true)] {
         let mut r = Receiver::new(&[]);
         r.fetches.decline(KEY, &mut r.world.ctx()).unwrap();
-        if told_again {
-            // The announcement was on its way when we declined.
+        if told_again == Some(false) {
+            r.announce(LINK);
+        }
+        if told_again == Some(true) {
+            r.accept();
             r.announce(LINK);
         }
         r.fetches.on_closed(BOB, &mut r.world.ctx());
-        r.accept();
+        if told_again != Some(true) {
+            r.accept();
+        }
         // Its sender does not announce it again.
         r.fetches.on_open(BOB, later, &mut r.world.ctx());
+        if r.phase() == FetchPhase::Queued {
+            r.fetches.begin(KEY, &mut r.world.ctx());
+        }
         r.world.drain();
         let (roots, lost) = (vec![], vec![]);
         r.news(FetchNews::Prepared { roots, lost });

@@ -168,7 +168,7 @@ fn while_its_manifest_is_read_an_offer_can_be_cancelled_withdrawn_or_left() {
     // And taken again: over this link, or one over which it is not announced any more.
     assert_eq!(asked(&r.take(6)), [20]);
     r.fetches.on_closed(BOB, &mut r.world.ctx());
-    r.fetches.fetches.get_mut(&(BOB, id(6))).unwrap().declined = true;
+    r.fetches.fetches.get_mut(&(BOB, id(6))).unwrap().declined = Some(LINK);
     let out = r.fetches.on_open(BOB, LINK, &mut r.world.ctx());
     assert_eq!(asked(&out), [20]);
     r.pages(6, 20..AHEAD * 3);
