@@ -126,9 +126,7 @@ enum State {
     Queued,
     /// The disk is being prepared and the record stored.
     Accepted,
-    Fetching {
-        transfer: u32,
-    },
+    Fetching,
     Stalled,
     Done,
     Failed(Code),
@@ -242,7 +240,7 @@ impl Fetches {
                     return Vec::new();
                 };
                 let known = f.entries.get(entry as usize).is_some_and(|e| !e.dir);
-                if let (State::Fetching { .. }, true) = (&f.state, known) {
+                if f.state == State::Fetching && known {
                     ctx.out(Effect::Fetch(
                         key,
                         f.run,
@@ -265,7 +263,7 @@ impl Fetches {
                 let discard = why == Code::SourceChanged;
                 match f.state {
                     State::Done => return Vec::new(),
-                    State::Accepted | State::Fetching { .. } | State::Stalled => {
+                    State::Accepted | State::Fetching | State::Stalled => {
                         ctx.out(Effect::Fetch(key, f.run, FetchEffect::Stop { discard }));
                     }
                     State::Queued if discard => f.discard(key, ctx),
@@ -353,7 +351,7 @@ impl Fetches {
                 State::Seen
                 | State::Offered
                 | State::Accepted
-                | State::Fetching { .. }
+                | State::Fetching
                 | State::Done
                 | State::Failed(_)
                 | State::Declined
@@ -383,7 +381,7 @@ impl Fetches {
             if let Some(swarm) = &mut f.swarm {
                 swarm.detached();
             }
-            if let State::Fetching { .. } = f.state {
+            if f.state == State::Fetching {
                 f.state = State::Stalled;
             }
             out.push(FetchOut::Changed(*from, *offer));
@@ -399,7 +397,7 @@ impl Fetches {
         for ((from, offer), f) in &mut self.fetches {
             f.link = None;
             f.swarm = None;
-            if let State::Accepted | State::Fetching { .. } | State::Stalled = f.state {
+            if let State::Accepted | State::Fetching | State::Stalled = f.state {
                 let key = FetchKey {
                     room: self.room,
                     from: *from,
@@ -433,7 +431,7 @@ impl Fetches {
         };
         self.transfers = self.transfers.wrapping_add(1);
         let transfer = self.transfers;
-        f.state = State::Fetching { transfer };
+        f.state = State::Fetching;
         f.transfer = transfer;
         f.hold.unsaid();
         if let Some(swarm) = &mut f.swarm {
@@ -549,7 +547,7 @@ impl Fetch {
             State::Reading { .. }
             | State::Queued
             | State::Accepted
-            | State::Fetching { .. }
+            | State::Fetching
             | State::Stalled => self.taken_can(),
             State::Failed(_) if manifest => vec![OfferAction::Accept, OfferAction::Decline],
             State::Declined => vec![OfferAction::Accept],
@@ -569,7 +567,7 @@ impl Fetch {
             | State::Reading { .. }
             | State::Queued
             | State::Accepted
-            | State::Fetching { .. }
+            | State::Fetching
             | State::Stalled => true,
             State::Done | State::Failed(_) | State::Declined | State::Withdrawn(_) => false,
         }

@@ -237,10 +237,13 @@ impl Serves {
                 let Some((offer, r)) = self.receiver(peer, offer_id) else {
                     return Vec::new();
                 };
-                let declared = r.declared_for(transfer);
-                let known: usize = declared.have.values().map(|r| r.ranges().len()).sum();
-                if fits(offer.entries, entry, &ranges) && known < MAX_DECLARED && r.gone.is_none() {
-                    r.declared.have.entry(entry).or_default().union(&ranges);
+                if r.gone.is_some() || !fits(offer.entries, entry, &ranges) {
+                    return Vec::new();
+                }
+                let have = &mut r.declared_for(transfer).have;
+                let known: usize = have.values().map(|r| r.ranges().len()).sum();
+                if known < MAX_DECLARED {
+                    have.entry(entry).or_default().union(&ranges);
                 }
                 Vec::new()
             }
@@ -382,8 +385,7 @@ impl Serves {
             return Vec::new();
         };
         // What it had before it may have thrown away since: what it says now counts.
-        r.declared_for(transfer);
-        let declared = std::mem::take(&mut r.declared);
+        let declared = std::mem::take(r.declared_for(transfer));
         let (mut have, verified) = (declared.have, declared.verified);
         have.retain(|e, _| !verified.contains(u64::from(*e)));
         (r.durable, r.verified, r.verified_bytes) = (have, RangeSet::new(), 0);

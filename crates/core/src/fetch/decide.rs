@@ -125,7 +125,7 @@ impl Fetches {
         }
         let message = if f.record.is_some() {
             match f.state {
-                State::Accepted | State::Fetching { .. } | State::Stalled => {
+                State::Accepted | State::Fetching | State::Stalled => {
                     let stop = FetchEffect::Stop { discard: true };
                     ctx.out(Effect::Fetch(key, f.run, stop));
                 }

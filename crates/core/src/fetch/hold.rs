@@ -90,7 +90,7 @@ impl Fetch {
             State::Reading { .. }
             | State::Queued
             | State::Accepted
-            | State::Fetching { .. }
+            | State::Fetching
             | State::Stalled => true,
             State::Seen
             | State::Offered
@@ -252,7 +252,7 @@ impl Fetches {
             return Vec::new();
         };
         match f.state {
-            State::Accepted | State::Fetching { .. } | State::Stalled => {}
+            State::Accepted | State::Fetching | State::Stalled => {}
             // It was tried no more already.
             State::Queued
             | State::Seen
@@ -372,7 +372,7 @@ impl Fetches {
             State::Queued => self.prepare(key, ctx),
             State::Stalled => self.attach(key, ctx),
             // The disk is being prepared, or the sender is told to go on.
-            State::Accepted | State::Fetching { .. } => {
+            State::Accepted | State::Fetching => {
                 let mut out = vec![FetchOut::Changed(key.from, key.offer)];
                 out.extend(self.pull(key, ctx));
                 out
@@ -428,7 +428,7 @@ impl Fetches {
             }
             match f.state {
                 State::Queued if !f.hold.kept => unkept.push(key),
-                State::Queued | State::Accepted | State::Fetching { .. } | State::Stalled => {}
+                State::Queued | State::Accepted | State::Fetching | State::Stalled => {}
                 State::Seen
                 | State::Offered
                 | State::Reading { .. }
@@ -451,13 +451,13 @@ impl Fetches {
                     None => PeerMessage::Resume { offer_id: *offer },
                 };
                 // An accept says the same, and comes when the disk is ready.
-                let accepts = held.is_none() && !matches!(f.state, State::Fetching { .. });
+                let accepts = held.is_none() && f.state != State::Fetching;
                 if !accepts {
                     out.push(FetchOut::Send(*from, message));
                 }
             }
             let pace = [f.hold.cap, share].into_iter().flatten().min();
-            if matches!(f.state, State::Fetching { .. }) && pace != f.hold.told_pace {
+            if f.state == State::Fetching && pace != f.hold.told_pace {
                 f.hold.told_pace = pace;
                 let pace = PeerMessage::Pace {
                     offer_id: *offer,

@@ -60,8 +60,8 @@ impl Fetches {
                 f.forget_manifest();
                 f.state = State::Seen;
             }
-            State::Fetching { .. } if f.runs() => out.extend(self.attach(key, ctx)),
-            State::Fetching { .. } => f.state = State::Stalled,
+            State::Fetching if f.runs() => out.extend(self.attach(key, ctx)),
+            State::Fetching => f.state = State::Stalled,
             State::Stalled | State::Queued => out.extend(self.wish(key, ctx)),
             State::Done => {
                 out.extend(f.verified(key));
@@ -108,7 +108,7 @@ impl Fetches {
             State::Offered
             | State::Queued
             | State::Accepted
-            | State::Fetching { .. }
+            | State::Fetching
             | State::Stalled
             | State::Done
             | State::Failed(_)

@@ -42,10 +42,10 @@ impl Fetches {
                     f.durable.entry(entry).or_default().union(&ranges);
                 }
                 let mut out = vec![changed];
-                if let State::Fetching { transfer } = f.state {
+                if f.state == State::Fetching {
                     let ack = |ranges| FetchOut::Ack {
                         peer: key.from,
-                        transfer,
+                        transfer: f.transfer,
                         entry,
                         ranges,
                     };
@@ -65,13 +65,11 @@ impl Fetches {
                     if f.done.insert(entry, name).is_none() {
                         f.done_size += size;
                     }
-                    if let State::Fetching { transfer } = f.state
-                        && size > 0
-                    {
+                    if f.state == State::Fetching && size > 0 {
                         // Gives back the sender's window: small files are never checkpointed.
                         out.push(FetchOut::Ack {
                             peer: key.from,
-                            transfer,
+                            transfer: f.transfer,
                             entry,
                             ranges: RangeSet::full(kith_protocol::frame::chunks(size)),
                         });
@@ -82,8 +80,8 @@ impl Fetches {
                     }
                 }
                 // Of a fetch that has ended the sender has forgotten everything.
-                if let State::Fetching { transfer } = f.state {
-                    out.extend(say_verified(key, transfer, &verified));
+                if f.state == State::Fetching {
+                    out.extend(say_verified(key, f.transfer, &verified));
                 }
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));

@@ -100,10 +100,7 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(peer, offer)) else {
             return Vec::new();
         };
-        let State::Fetching { .. } = f.state else {
-            return Vec::new();
-        };
-        if f.total > limits::MAX_SWARM {
+        if f.state != State::Fetching || f.total > limits::MAX_SWARM {
             return Vec::new();
         }
         let swarm = f.swarm.get_or_insert_default();
@@ -299,7 +296,7 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return Vec::new();
         };
-        let fetching = matches!(f.state, State::Fetching { .. });
+        let fetching = f.state == State::Fetching;
         if (!fetching && f.state != State::Stalled) || f.is_held() {
             return Vec::new();
         }
@@ -376,7 +373,7 @@ impl Fetches {
 impl Fetch {
     fn deadline(&self) -> Option<Deadline> {
         let swarm = self.swarm.as_ref().filter(|_| self.state.is_under_way())?;
-        let fetching = matches!(self.state, State::Fetching { .. });
+        let fetching = self.state == State::Fetching;
         let alone = swarm.progress.filter(|_| fetching).map(|at| Deadline {
             at: at + ALONE,
             why: "fetch alone",
@@ -436,15 +433,12 @@ impl Fetch {
 impl State {
     /// Taken, and not yet over.
     pub(super) fn is_under_way(&self) -> bool {
-        matches!(
-            self,
-            State::Accepted | State::Fetching { .. } | State::Stalled
-        )
+        matches!(self, State::Accepted | State::Fetching | State::Stalled)
     }
 
     /// Others may be served from it.
     pub(super) fn holds(&self) -> bool {
-        matches!(self, State::Fetching { .. } | State::Stalled | State::Done)
+        matches!(self, State::Fetching | State::Stalled | State::Done)
     }
 }
 

@@ -27,7 +27,7 @@ impl Fetches {
             State::Reading { .. } | State::Queued | State::Accepted => {
                 f.taken_phase(FetchPhase::Accepted)
             }
-            State::Fetching { .. } => f.taken_phase(FetchPhase::Fetching),
+            State::Fetching => f.taken_phase(FetchPhase::Fetching),
             State::Stalled => f.taken_phase(FetchPhase::Stalled),
             State::Done => (FetchPhase::Done, None),
             State::Failed(code) => (FetchPhase::Failed, Some(code)),
@@ -60,7 +60,7 @@ impl Fetches {
                 | State::Offered
                 | State::Queued
                 | State::Accepted
-                | State::Fetching { .. }
+                | State::Fetching
                 | State::Stalled
                 | State::Done
                 | State::Failed(_)

@@ -26,10 +26,7 @@ impl Fetches {
         if let FetchNews::Probed(found) = news {
             return self.on_probed(key, found, ctx);
         }
-        let active = matches!(
-            f.state,
-            State::Accepted | State::Fetching { .. } | State::Stalled
-        );
+        let active = matches!(f.state, State::Accepted | State::Fetching | State::Stalled);
         if f.run != run || !active {
             return Vec::new();
         }
