@@ -189,6 +189,8 @@ pub enum ServeEffect {
         /// Which chunks.
         ranges: RangeSet,
     },
+    /// These entries, of one chunk each that this worker may have sent, are whole at the receiver.
+    Arrived(RangeSet),
     /// Send nothing, or go on. What is handed to the lane already still goes.
     Hold(bool),
     /// What the receiver wants at most, in bytes per second.

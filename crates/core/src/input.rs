@@ -284,14 +284,9 @@ pub enum HoldNews {
 /// From a serve worker.
 #[derive(Debug, Clone)]
 pub enum ServeNews {
-    /// Chunks that were handed to the lane.
-    Sent {
-        /// Which entry.
-        entry: u32,
-        /// Which chunks.
-        ranges: RangeSet,
-    },
-    /// The entry was read to its end.
+    /// Chunks that are handed to the lane, by entry.
+    Sent(Vec<(u32, RangeSet)>),
+    /// The entry was read to its end. Not said of one whose only chunk was sent, as that says all.
     EntryRead {
         /// Which entry.
         entry: u32,

@@ -260,7 +260,18 @@ impl Serves {
                     return Vec::new();
                 }
                 if r.transfer() == Some(transfer) {
+                    let arrived = r.unacknowledged(&entries, offer.entries);
                     r.verify(&entries, offer.entries);
+                    if let State::Serving { run, .. } = r.state
+                        && !arrived.is_empty()
+                    {
+                        let key = ServeKey {
+                            room,
+                            peer,
+                            offer: offer_id,
+                        };
+                        ctx.out(Effect::Serve(key, run, ServeEffect::Arrived(arrived)));
+                    }
                     if let Some(offer) = self.offers.get_mut(&offer_id) {
                         offer.tell(room, offer_id, ctx, |s| s.verified(peer, &entries));
                     }
@@ -533,12 +544,33 @@ impl Receiver {
         self.verified_bytes + durable.sum::<u64>()
     }
 
-    /// These are complete there; only what is new of them costs anything.
-    fn verify(&mut self, new: &RangeSet, entries: &[Entry]) {
+    /// Those of these complete entries of which nothing else says that they have arrived: of one
+    /// chunk, sent by us, and not known to be there before.
+    fn unacknowledged(&self, new: &RangeSet, entries: &[Entry]) -> RangeSet {
+        let fresh = self.fresh(new);
+        let mut all = RangeSet::new();
+        for e in fresh.ranges().iter().flat_map(|&(a, b)| a..b) {
+            let size = entries.get(e as usize).map_or(0, |e| e.size);
+            let sent = |e| self.sent.contains_key(&e) && !self.durable.contains_key(&e);
+            if frame::chunks(size) == 1 && u32::try_from(e).is_ok_and(sent) {
+                all.insert(e, e + 1);
+            }
+        }
+        all
+    }
+
+    /// What is new of these complete entries.
+    fn fresh(&self, new: &RangeSet) -> RangeSet {
         let mut fresh = new.clone();
         for &(a, b) in self.verified.ranges() {
             fresh.remove(a, b);
         }
+        fresh
+    }
+
+    /// These are complete there; only what is new of them costs anything.
+    fn verify(&mut self, new: &RangeSet, entries: &[Entry]) {
+        let fresh = self.fresh(new);
         let size = |e: u64| entries.get(e as usize).map_or(0, |e| e.size);
         let all = fresh.ranges().iter().flat_map(|&(a, b)| a..b);
         self.verified_bytes += all.map(size).sum::<u64>();

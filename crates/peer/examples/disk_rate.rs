@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kith_peer::disk::{
-    CHUNK, Digest, PartFile, PartTag, SafePath, SourceEntry, SourceReader, Target, WholeFile,
-    chunk_digest, chunk_digests, scan,
+    CHUNK, Digest, Naming, PartFile, PartTag, SafePath, SourceEntry, SourceReader, Target,
+    WholeFile, chunk_digest, chunk_digests, scan,
 };
 use kith_protocol::tree::Tree;
 
@@ -55,19 +55,23 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
             .map_err(Into::into)
     })?;
     rate("verify + write + sync + name", len, || {
-        name(&[write(&target, &data, &hashes)?.complete(entry.mode, entry.mtime)?])
+        name(vec![
+            write(&target, &data, &hashes)?.complete(entry.mode, entry.mtime)?,
+        ])
     })?;
 
     let files: u32 = 1_024;
     let small = |folder: &str, index: u32| -> Answer<PartFile> {
         let name = SafePath::from_wire(&format!("{folder}/{index}"))?;
-        let part = PartFile::create_or_open(&target, &name, PartTag(1), 10)?;
+        let part = PartFile::create_passing(&target, &name, PartTag(1), 10, 0o644)?;
         part.write_chunk(0, &data[..10])?;
         Ok(part)
     };
     let start = Instant::now();
     for index in 0..files {
-        name(&[small("single", index)?.complete(entry.mode, entry.mtime)?])?;
+        name(vec![
+            small("single", index)?.complete(entry.mode, entry.mtime)?,
+        ])?;
     }
     let per_second = f64::from(files) / start.elapsed().as_secs_f64();
     println!("{:34}{per_second:8.0} files/s", "small files, one by one");
@@ -76,7 +80,7 @@ fn measure(dir: &Path, len: usize) -> Answer<()> {
         let batch = (from..from + 256)
             .map(|index| Ok(small("batch", index)?.complete(entry.mode, entry.mtime)?))
             .collect::<Answer<Vec<_>>>()?;
-        name(&batch)?;
+        name(batch)?;
     }
     let per_second = f64::from(files) / start.elapsed().as_secs_f64();
     println!(
@@ -94,8 +98,12 @@ fn read(entry: &SourceEntry) -> Answer<Digest> {
     Ok(reader.finish()?)
 }
 
-fn name(files: &[WholeFile]) -> Answer<()> {
-    for name in WholeFile::name_all(files) {
+fn name(files: Vec<WholeFile>) -> Answer<()> {
+    let mut naming = Naming::default();
+    let files = files.into_iter().map(|file| ((), file)).collect();
+    let mut ended = naming.round(files);
+    ended.extend(naming.round(Vec::new()));
+    for ((), name) in ended {
         name?;
     }
     Ok(())

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 
 use kith_peer::disk::{
-    CHUNK, Digest, DiskError, HeldFile, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target,
-    WholeFile, chunk_digest, scan,
+    CHUNK, Digest, DiskError, HeldFile, ModTime, Naming, PartFile, PartTag, SafePath, SourceEntry,
+    Target, WholeFile, chunk_digest, scan,
 };
 use kith_protocol::tree::Tree;
 
@@ -52,8 +52,22 @@ fn held(target: &Target, wire: &str, tag: u64, part: &PartFile) -> HeldFile {
 
 /// Gives a complete part its name.
 fn finish(part: PartFile, mode: u32, mtime: ModTime) -> Result<SafePath, DiskError> {
-    let named = WholeFile::name_all(&[part.complete(mode, mtime)?]);
-    named.into_iter().next().unwrap()
+    let mut named = name_all(vec![part.complete(mode, mtime)?]);
+    named.pop().unwrap()
+}
+
+/// Names, in the order of the files.
+fn name_all(files: Vec<WholeFile>) -> Vec<Result<SafePath, DiskError>> {
+    let mut naming = Naming::default();
+    let mut ended = naming.round(files.into_iter().enumerate().collect());
+    assert!(
+        ended.iter().all(|(_, name)| name.is_err()),
+        "not durable yet"
+    );
+    ended.extend(naming.round(Vec::new()));
+    assert!(naming.is_idle());
+    ended.sort_by_key(|(nth, _)| *nth);
+    ended.into_iter().map(|(_, name)| name).collect()
 }
 
 /// As [`finish`] for many at once.
@@ -64,7 +78,7 @@ fn finish_many(batch: Vec<(PartFile, u32, ModTime)>) -> Vec<Result<SafePath, Dis
     for file in complete {
         order.push(file.map(|file| whole.push(file)));
     }
-    let mut named = WholeFile::name_all(&whole).into_iter();
+    let mut named = name_all(whole).into_iter();
     let named = order
         .into_iter()
         .map(|file| file.and_then(|()| named.next().unwrap()));

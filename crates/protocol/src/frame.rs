@@ -1,4 +1,5 @@
-//! Binary frames on the data channel `files` (and on any other lane): one message is one frame.
+//! Binary frames on the data channel `files` (and on any other lane). One message holds one frame or,
+//! so that small files do not cost a message each, several after one another.
 //!
 //! Little endian: version 1 byte, kind 1, flags 2, transfer 4, entry 4, chunk index 8, payload
 //! length 4, SHA-256 of the payload 32, then the payload.
@@ -107,9 +108,23 @@ pub fn put_chunk_header(
     put_header(out, KIND_CHUNK, transfer, entry, index, payload_len, digest);
 }
 
+/// Parses one message, frame by frame, at least one and up to the first that is none; one of an unknown
+/// kind is passed over. The payload of a frame that has its message for itself is not copied.
+pub fn parse(message: Bytes) -> impl Iterator<Item = Result<Frame, FrameError>> {
+    let whole = message.len();
+    let mut rest = Some(message);
+    std::iter::from_fn(move || {
+        let mut message = rest.take()?;
+        let frame = Frame::split_off(&mut message, whole);
+        let goes_on = matches!(frame, Ok(_) | Err(FrameError::Kind(_)));
+        rest = Some(message).filter(|rest| goes_on && !rest.is_empty());
+        Some(frame)
+    })
+}
+
 impl Frame {
-    /// Parses one message. Does not copy the payload.
-    pub fn parse(mut message: Bytes) -> Result<Frame, FrameError> {
+    /// Takes the first frame off what is left of a message of `whole` bytes.
+    fn split_off(message: &mut Bytes, whole: usize) -> Result<Frame, FrameError> {
         if message.len() < HEADER {
             return Err(FrameError::Length);
         }
@@ -127,8 +142,13 @@ impl Frame {
         let len = head.get_u32_le() as usize;
         let mut digest = [0u8; 32];
         head.copy_to_slice(&mut digest);
-        if len != message.len() {
+        if len > message.len() {
             return Err(FrameError::Length);
+        }
+        let mut payload = message.split_to(len);
+        if HEADER + len < whole {
+            // A small one that waits somewhere must not keep all of its message in memory.
+            payload = Bytes::copy_from_slice(&payload);
         }
         match kind {
             KIND_CHUNK if len == 0 || len > limits::MAX_FRAME_PAYLOAD => Err(FrameError::Payload),
@@ -137,12 +157,12 @@ impl Frame {
                 entry,
                 index,
                 digest: Digest(digest),
-                payload: message,
+                payload,
             })),
             KIND_ACK => Ok(Frame::Ack(Ack {
                 transfer,
                 entry,
-                ranges: parse_ranges(message)?,
+                ranges: parse_ranges(payload)?,
             })),
             KIND_HASHES if len == 0 || !len.is_multiple_of(32) || len > limits::MAX_HASHES * 32 => {
                 Err(FrameError::Payload)
@@ -151,7 +171,7 @@ impl Frame {
                 transfer,
                 entry,
                 first: index,
-                hashes: message,
+                hashes: payload,
             })),
             KIND_PADDING if len > limits::MAX_FRAME_PAYLOAD => Err(FrameError::Payload),
             KIND_PADDING => Ok(Frame::Padding(len)),
@@ -159,7 +179,7 @@ impl Frame {
         }
     }
 
-    /// The message bytes.
+    /// The bytes of a message, or of a part of one.
     pub fn to_bytes(&self) -> Bytes {
         match self {
             Frame::Chunk(c) => {
@@ -257,6 +277,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The only frame of a message, or what is wrong with it.
+    fn one(message: Bytes) -> Result<Frame, FrameError> {
+        parse(message).last().unwrap()
+    }
+
     #[test]
     fn the_last_chunk_is_short() {
         for (size, n, last) in [(0, 0, 0), (1, 1, 1), (65_536, 1, 65_536), (65_537, 2, 1)] {
@@ -280,7 +305,7 @@ mod tests {
         let with = |f: &dyn Fn(&mut Vec<u8>)| {
             let mut v = good.to_vec();
             f(&mut v);
-            Frame::parse(v.into())
+            one(v.into())
         };
         assert!(with(&|_| {}).is_ok());
         assert_eq!(with(&|v| v[0] = 2), Err(FrameError::Version(2)));
@@ -298,32 +323,87 @@ mod tests {
         assert_eq!(with(&|v| v[1] = 2), Err(FrameError::Payload));
         assert_eq!(with(&|v| v[1] = 3), Err(FrameError::Payload));
         assert!(with(&|v| v[2] = 0xff).is_ok(), "spare flags are ignored");
+        assert_eq!(one(Bytes::new()), Err(FrameError::Length));
+    }
+
+    #[test]
+    fn a_message_holds_several_frames() {
+        let chunk = |entry, payload: &'static [u8]| {
+            Frame::Chunk(Chunk {
+                transfer: 1,
+                entry,
+                index: 0,
+                digest: Digest([4; 32]),
+                payload: Bytes::from_static(payload),
+            })
+        };
+        let frames = [chunk(1, b"one"), Frame::Padding(9), chunk(2, b"two")];
+        let all = frames.iter().map(Frame::to_bytes).collect::<Vec<_>>();
+        let said = |parts: &[&[u8]]| parse(parts.concat().into()).collect::<Vec<_>>();
+        assert!(
+            said(&[&all[0], &all[1], &all[2]])
+                .into_iter()
+                .eq(frames.iter().cloned().map(Ok))
+        );
+        // What is unknown is passed over; what is broken ends it.
+        let mut unknown = all[0].to_vec();
+        unknown[1] = 9;
+        let [first, _, last] = frames;
+        let kind = Err(FrameError::Kind(9));
+        assert_eq!(said(&[&unknown, &all[2]]), [kind, Ok(last)]);
+        let broken = Err(FrameError::Length);
+        assert_eq!(
+            said(&[&all[0], &all[1][..9], &all[2]])[..1],
+            [Ok(first.clone())]
+        );
+        assert_eq!(said(&[&all[0], b"rest"]), [Ok(first), broken]);
+    }
+
+    #[test]
+    fn a_small_payload_does_not_keep_its_message() {
+        let chunk = |payload: Bytes| Chunk {
+            transfer: 1,
+            entry: 2,
+            index: 3,
+            digest: Digest([4; 32]),
+            payload,
+        };
+        let of = |message: &Bytes| {
+            let Some(Ok(Frame::Chunk(chunk))) = parse(message.clone()).next() else {
+                panic!("a chunk");
+            };
+            message.as_ptr_range().contains(&chunk.payload.as_ptr())
+        };
+        let small = Frame::Chunk(chunk(Bytes::from_static(b"x"))).to_bytes();
+        assert!(of(&small), "alone, it is not copied");
+        let padded = [small, Frame::Padding(60_000).to_bytes()].concat();
+        assert!(!of(&padded.into()));
     }
 
     proptest! {
         #[test]
         fn any_bytes_parse_without_panic(v in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Frame::parse(v.into());
+            parse(v.into()).for_each(drop);
         }
 
         #[test]
         fn chunks_round_trip(transfer: u32, entry: u32, index: u64, d: [u8; 32], p in prop::collection::vec(any::<u8>(), 1..200)) {
             let f = Frame::Chunk(Chunk { transfer, entry, index, digest: Digest(d), payload: p.into() });
-            prop_assert_eq!(Frame::parse(f.to_bytes()), Ok(f));
+            prop_assert_eq!(one(f.to_bytes()), Ok(f));
         }
 
         #[test]
         fn hashes_round_trip(transfer: u32, entry: u32, first: u64, all in prop::collection::vec(any::<[u8; 32]>(), 1..50)) {
             let h = Hashes { transfer, entry, first, hashes: all.concat().into() };
             prop_assert!(h.iter().map(|d| d.0).eq(all));
-            prop_assert_eq!(Frame::parse(Frame::Hashes(h.clone()).to_bytes()), Ok(Frame::Hashes(h)));
+            prop_assert_eq!(one(Frame::Hashes(h.clone()).to_bytes()), Ok(Frame::Hashes(h)));
         }
 
         #[test]
         fn padding_round_trips(len in 0..=limits::MAX_FRAME_PAYLOAD) {
             let bytes = Frame::Padding(len).to_bytes();
             prop_assert_eq!(bytes.len(), HEADER + len);
-            prop_assert_eq!(Frame::parse(bytes), Ok(Frame::Padding(len)));
+            prop_assert_eq!(one(bytes), Ok(Frame::Padding(len)));
         }
 
         #[test]
@@ -331,7 +411,7 @@ mod tests {
             let mut ranges = RangeSet::new();
             for (a, n) in r { ranges.insert(a, a + n); }
             let f = Frame::Ack(Ack { transfer, entry, ranges });
-            prop_assert_eq!(Frame::parse(f.to_bytes()), Ok(f));
+            prop_assert_eq!(one(f.to_bytes()), Ok(f));
         }
     }
 }

@@ -127,7 +127,8 @@ pub enum PeerMessage {
         /// Why.
         why: Code,
     },
-    /// All chunks of the entry that were asked for are sent; its hash.
+    /// All chunks of the entry that were asked for are sent; its hash. It is not said of an entry whose
+    /// only chunk was sent by who offers it: the hash of that chunk says as much.
     EntryDone {
         /// The offer.
         offer_id: OfferId,
@@ -136,7 +137,8 @@ pub enum PeerMessage {
         /// Of the whole file: see [`crate::tree`].
         hash: Digest,
     },
-    /// The entries are complete, their hashes match and they have their final names.
+    /// The entries are complete, their hashes match and they have their final names. To who sent the
+    /// only chunk of one of them it is the acknowledgement of that, too.
     Verified {
         /// The offer.
         offer_id: OfferId,

@@ -539,7 +539,7 @@ fn frames() {
         "frame.hex",
         &values,
         |f| hex(&f.to_bytes()),
-        |l| Frame::parse(unhex(l).into()).unwrap(),
+        |l| frame::parse(unhex(l).into()).next().unwrap().unwrap(),
     );
     assert_eq!(values[2].to_bytes().len(), frame::HEADER);
 }

@@ -6,7 +6,7 @@ use std::str::from_utf8;
 use bytes::Bytes;
 use kith_core::record::{ChatRecord, FetchRecord, PeerRecord, RoomRecord};
 use kith_peer::disk::{MAX_NAME, SafePath};
-use kith_protocol::frame::Frame;
+use kith_protocol::frame::{self, Frame};
 use kith_protocol::ids::Digest;
 use kith_protocol::invite::ServerAddr;
 use kith_protocol::peer::{Beat, PeerMessage, StrandStep, clean_name, is_unprintable};
@@ -206,22 +206,27 @@ fn beat(input: &[u8]) -> u64 {
 }
 
 fn frame(input: &[u8]) -> u64 {
-    match Frame::parse(Bytes::copy_from_slice(input)) {
-        Ok(frame) => {
-            match &frame {
-                Frame::Chunk(c) => {
-                    assert!((1..=limits::CHUNK).contains(&c.payload.len()));
-                    let size = kith_protocol::frame::chunk_len(u64::MAX, c.index) as usize;
-                    assert!(size <= limits::CHUNK);
-                }
-                Frame::Ack(a) => well_formed(&a.ranges),
-                Frame::Hashes(h) => assert!((1..=limits::MAX_HASHES).contains(&h.iter().len())),
-                Frame::Padding(len) => assert!(*len <= limits::MAX_FRAME_PAYLOAD),
+    let all: Vec<_> = frame::parse(Bytes::copy_from_slice(input)).collect();
+    assert!(!all.is_empty() && all.len() <= input.len() / frame::HEADER + 1);
+    let said = all.iter().flatten().map(|frame| {
+        match frame {
+            Frame::Chunk(c) => {
+                assert!((1..=limits::CHUNK).contains(&c.payload.len()));
+                let size = frame::chunk_len(u64::MAX, c.index) as usize;
+                assert!(size <= limits::CHUNK);
             }
-            assert_eq!(Frame::parse(frame.to_bytes()).as_ref(), Ok(&frame));
-            size(u64::from(input[1]), input.len())
+            Frame::Ack(a) => well_formed(&a.ranges),
+            Frame::Hashes(h) => assert!((1..=limits::MAX_HASHES).contains(&h.iter().len())),
+            Frame::Padding(len) => assert!(*len <= limits::MAX_FRAME_PAYLOAD),
         }
-        Err(e) => kind(&e.to_string()),
+        frame.to_bytes()
+    });
+    let said: Vec<Bytes> = said.collect();
+    let again: Vec<_> = frame::parse(said.concat().into()).flatten().collect();
+    assert!(said.is_empty() || all.iter().flatten().eq(&again));
+    match all.last() {
+        Some(Err(e)) => kind(&e.to_string()),
+        Some(Ok(_)) | None => size(u64::from(input[1]), input.len()),
     }
 }
 

@@ -220,6 +220,7 @@ impl Fetching {
             return Ok(());
         };
         let bytes = u64::from(frame::chunk_len(e.size, piece.index));
+        let chunks = frame::chunks(e.size);
         self.received += bytes;
         if self.done.contains_key(&entry) {
             self.received_durable += bytes;
@@ -263,6 +264,10 @@ impl Fetching {
             .insert(piece.index, piece.token);
         open.have.insert(piece.index, piece.index + 1);
         open.fresh.insert(piece.index, piece.index + 1);
+        if chunks == 1 {
+            let only = digest(&[piece.token]);
+            self.expected.entry(entry).or_insert(only);
+        }
         if self.unsynced == 0 {
             self.checkpoint_at = self.checkpoint_at.max(now + CHECKPOINT_EVERY);
         }

@@ -89,6 +89,12 @@ impl World {
                 {
                     self.unpromise(n, peer, *offer_id, *entry, ranges);
                 }
+                if let PeerMessage::Verified {
+                    transfer, entries, ..
+                } = &*m
+                {
+                    self.promise_files(n, link, *transfer, entries);
+                }
                 self.push(n, link, Packet::Message(m));
             }
             LinkEffect::Beat(b) => {

@@ -2,7 +2,7 @@
 
 use kith_core::record::{FetchKey, Put};
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{LinkId, OfferId, PeerId};
+use kith_protocol::{LinkId, OfferId, PeerId, frame};
 
 use super::world::World;
 
@@ -107,6 +107,29 @@ impl World {
         }
         let promise = node.promises.entry(key).or_default();
         promise.chunks.entry(entry).or_default().extend(all());
+    }
+
+    /// Whole files are spoken of, which acknowledges those of one chunk.
+    pub(super) fn promise_files(
+        &mut self,
+        n: usize,
+        link: LinkId,
+        transfer: u32,
+        entries: &RangeSet,
+    ) {
+        let transfers = self.nodes[n].process.as_ref().map(|p| &p.transfers);
+        let of = transfers.and_then(|t| t.get(&(link, transfer)));
+        let saved = of.and_then(|(key, _)| self.nodes[n].store.fetches.get(key));
+        // Over a later link it is said of what was complete before, too.
+        let Some(record) = saved.map(|s| s.record.clone()) else {
+            return;
+        };
+        for entry in entries.ranges().iter().flat_map(|&(a, b)| a..b) {
+            let size = record.entries[entry as usize].size;
+            if frame::chunks(size) == 1 {
+                self.promise(n, link, transfer, entry as u32, &RangeSet::full(1));
+            }
+        }
     }
 
     /// What was acknowledged is asked for again: the promise is off.

@@ -46,6 +46,11 @@ impl World {
                     s.want(entry, &ranges);
                 }
             }
+            ServeEffect::Arrived(entries) => {
+                if let Some(s) = of_run(&mut p.serving, key, run) {
+                    s.arrived(&entries);
+                }
+            }
             ServeEffect::Hold(held) => {
                 if let Some(s) = of_run(&mut p.serving, key, run) {
                     s.held = held;
@@ -96,7 +101,7 @@ impl World {
             Step::Send(entry, ranges) => {
                 let all = ranges.ranges().iter().flat_map(|&(a, b)| a..b).collect();
                 s.batch = Some((entry, all));
-                ServeNews::Sent { entry, ranges }
+                ServeNews::Sent(vec![(entry, ranges)])
             }
             Step::Hashes(entry) => {
                 let (transfer, link) = (s.transfer, s.link);
@@ -149,7 +154,8 @@ impl World {
             if self.damage > 0 {
                 self.damage -= 1;
                 piece.intact = false;
-            } else if self.lie_chunks > 0 {
+            } else if self.lie_chunks > 0 && source.len() > 1 {
+                // Of a single chunk there is no other word to compare it with.
                 self.lie_chunks -= 1;
                 piece.token ^= 1;
             }

@@ -1,13 +1,14 @@
 //! What is promised only once the store has it.
 
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, limits};
+use kith_protocol::{Code, frame, limits};
 
 use super::{After, FetchOut, Fetches, State, say_verified};
 use crate::effect::Effect;
 use crate::engine::Ctx;
 use crate::input::JobId;
 use crate::record::{FetchKey, Put};
+use crate::serve::subtract;
 
 impl Fetches {
     /// Whether `job` is one of ours.
@@ -59,20 +60,25 @@ impl Fetches {
                 let mut out = vec![changed];
                 let mut verified = RangeSet::new();
                 for (entry, name) in entries {
-                    f.durable.remove(&entry);
+                    let told = f.durable.remove(&entry).unwrap_or_default();
                     f.synced.remove(&entry);
                     let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
                     if f.done.insert(entry, name).is_none() {
                         f.done_size += size;
                     }
-                    if f.state == State::Fetching && size > 0 {
-                        // Gives back the sender's window: small files are never checkpointed.
-                        out.push(FetchOut::Ack {
+                    // Gives back the sender's window: what came since the last checkpoint. Of a single
+                    // chunk `verified` says it.
+                    let chunks = frame::chunks(size);
+                    let mut rest = RangeSet::full(chunks);
+                    subtract(&mut rest, &told);
+                    if f.state == State::Fetching && chunks > 1 {
+                        let ack = |ranges| FetchOut::Ack {
                             peer: key.from,
                             transfer: f.transfer,
                             entry,
-                            ranges: RangeSet::full(kith_protocol::frame::chunks(size)),
-                        });
+                            ranges,
+                        };
+                        out.extend(rest.split(limits::MAX_RANGES).map(ack));
                     }
                     verified.insert(entry.into(), u64::from(entry) + 1);
                     if let Some(swarm) = &mut f.swarm {

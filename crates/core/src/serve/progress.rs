@@ -4,7 +4,7 @@ use kith_protocol::peer::PeerMessage;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{LinkId, PeerId};
 
-use super::{ServeOut, Serves, State, bytes_of, fits};
+use super::{Receiver, ServeOut, Serves, State, bytes_of, fits};
 use crate::engine::Ctx;
 use crate::input::{ServeKey, ServeNews};
 
@@ -79,21 +79,11 @@ impl Serves {
             | State::Failed(_) => return Vec::new(),
         }
         match news {
-            ServeNews::Sent { entry, ranges } => {
-                let size = offer.entries.get(entry as usize).map_or(0, |e| e.size);
-                let bytes = bytes_of(size, &ranges);
-                r.traffic.sent += bytes;
-                if r.verified.contains(entry.into()) {
-                    r.traffic.resent += bytes;
-                    r.traffic.resent_durable += bytes;
-                    return vec![ServeOut::Changed(id)];
+            ServeNews::Sent(chunks) => {
+                for (entry, ranges) in chunks {
+                    let size = offer.entries.get(entry as usize).map_or(0, |e| e.size);
+                    r.count_sent(entry, size, &ranges);
                 }
-                let sent = r.sent.entry(entry).or_default();
-                r.traffic.resent += overlap(size, sent, &ranges);
-                if let Some(durable) = r.durable.get(&entry) {
-                    r.traffic.resent_durable += overlap(size, durable, &ranges);
-                }
-                sent.union(&ranges);
                 vec![ServeOut::Changed(id)]
             }
             ServeNews::EntryRead { entry, hash } => {
@@ -106,6 +96,25 @@ impl Serves {
             }
             ServeNews::Failed(code) => self.give_up(peer, id, code, ctx),
         }
+    }
+}
+
+impl Receiver {
+    /// Chunks of a file of `size` bytes are handed to the lane.
+    fn count_sent(&mut self, entry: u32, size: u64, ranges: &RangeSet) {
+        let bytes = bytes_of(size, ranges);
+        self.traffic.sent += bytes;
+        if self.verified.contains(entry.into()) {
+            self.traffic.resent += bytes;
+            self.traffic.resent_durable += bytes;
+            return;
+        }
+        let sent = self.sent.entry(entry).or_default();
+        self.traffic.resent += overlap(size, sent, ranges);
+        if let Some(durable) = self.durable.get(&entry) {
+            self.traffic.resent_durable += overlap(size, durable, ranges);
+        }
+        sent.union(ranges);
     }
 }
 

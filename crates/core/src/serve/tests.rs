@@ -66,10 +66,7 @@ impl Sender {
     }
 
     fn sent(&mut self, run: u32, entry: u32, ranges: &[(u64, u64)]) {
-        let news = ServeNews::Sent {
-            entry,
-            ranges: set(ranges),
-        };
+        let news = ServeNews::Sent(vec![(entry, set(ranges))]);
         let key = ServeKey {
             room: ROOM,
             peer: BOB,

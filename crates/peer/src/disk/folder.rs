@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::hash::BuildHasher;
 use std::io;
 
@@ -10,6 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::names::{fold, is_part_name, numbered};
+use super::unnamed;
 
 /// Numbered names tried before giving up.
 const MAX_ATTEMPTS: u32 = 10_000;
@@ -44,8 +46,24 @@ struct Stamp {
     nanos: i64,
 }
 
+/// A finished file, and the name that it is to have.
+pub(super) struct Part<'a> {
+    pub at: At<'a>,
+    pub wanted: &'a str,
+}
+
+/// Where a finished file is.
+pub(super) enum At<'a> {
+    /// Under the name of its part, if that still leads to it.
+    Named(&'a str, FileId),
+    /// In an open handle alone.
+    Unnamed(&'a File),
+}
+
 /// Why a finished file has no name.
 pub(super) enum PlaceError {
+    /// The part was removed, or its name leads to another file.
+    Gone,
     /// Every number is taken.
     NoFreeName,
     /// The system's answer.
@@ -65,26 +83,45 @@ impl From<Errno> for PlaceError {
 }
 
 impl FolderNames {
-    /// Renames `part` to `wanted`, or to the first free numbered form of it, and says which.
-    pub(super) fn place(
+    /// Gives each file the name that is wanted for it, or the first free numbered form of that, and says
+    /// which. All are for `folder`, which is looked at once for all of them.
+    pub(super) fn place_all<'a>(
         &mut self,
         folder: &Dir,
-        part: &str,
-        wanted: &str,
-    ) -> Result<String, PlaceError> {
-        let id = self.learn(folder)?;
-        let mut name = wanted.to_owned();
+        parts: impl Iterator<Item = Part<'a>>,
+    ) -> Vec<Result<String, PlaceError>> {
+        let known = self.learn(folder);
+        let placed = parts.map(|part| match &known {
+            Ok(id) => self.place(*id, folder, &part),
+            Err(error) => Err(again(error).into()),
+        });
+        let placed = placed.collect();
+        if let Ok(id) = known {
+            self.changed(id, folder);
+        }
+        placed
+    }
+
+    fn place(&mut self, id: FileId, folder: &Dir, part: &Part<'_>) -> Result<String, PlaceError> {
+        if let At::Named(name, id) = part.at
+            && !is_named(folder, name, id)?
+        {
+            return Err(PlaceError::Gone);
+        }
+        let mut name = part.wanted.to_owned();
         for n in 1..=MAX_ATTEMPTS {
             let key = self.hasher.hash_one(fold(&name));
             if !self.has(id, key) {
-                let placed = rename_new(folder, part, &name);
-                self.changed(id, folder)?;
+                let placed = match part.at {
+                    At::Named(from, _) => rename_new(folder, from, &name),
+                    At::Unnamed(file) => unnamed::link(file, folder, &name),
+                };
                 self.remember(id, key);
                 if placed? {
                     return Ok(name);
                 }
             }
-            name = numbered(wanted, n);
+            name = numbered(part.wanted, n);
         }
         Err(PlaceError::NoFreeName)
     }
@@ -109,17 +146,24 @@ impl FolderNames {
         let result = change();
         let known = self.folders.get(&id);
         if known.is_some_and(|known| known.stamp == before) {
-            self.changed(id, folder)?;
+            self.changed(id, folder);
         }
         result
     }
 
     /// What is remembered of a folder still holds after a change of our own.
-    fn changed(&mut self, id: FileId, folder: &Dir) -> io::Result<()> {
-        if let Some(known) = self.folders.get_mut(&id) {
-            known.stamp = identify(folder)?.1;
+    fn changed(&mut self, id: FileId, folder: &Dir) {
+        match (identify(folder), self.folders.get_mut(&id)) {
+            (Ok((_, stamp)), Some(known)) => known.stamp = stamp,
+            (Ok(_), None) => {}
+            (Err(_), _) => self.forget(id),
         }
-        Ok(())
+    }
+
+    fn forget(&mut self, id: FileId) {
+        if let Some(old) = self.folders.remove(&id) {
+            self.remembered -= old.names.len();
+        }
     }
 
     /// Makes sure that the folder's names are known.
@@ -132,9 +176,7 @@ impl FolderNames {
         {
             return Ok(id);
         }
-        if let Some(old) = self.folders.remove(&id) {
-            self.remembered -= old.names.len();
-        }
+        self.forget(id);
         if self.remembered >= MAX_REMEMBERED / 2 {
             self.folders.clear();
             self.remembered = 0;
@@ -165,6 +207,13 @@ impl FolderNames {
             self.remembered += 1;
         }
     }
+}
+
+/// The same error once more, of another file.
+fn again(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Whether the name in the folder leads to the file of this device and inode.

@@ -18,6 +18,7 @@ mod probe;
 mod reader;
 mod scan;
 mod target;
+mod unnamed;
 mod whole;
 
 pub use chunk::{ChunkRead, ROW, chunk_digest, chunk_digests};
@@ -29,7 +30,7 @@ pub use probe::probe;
 pub use reader::SourceReader;
 pub use scan::{EntryKind, MAX_ENTRIES, Scan, SkipReason, Skipped, SourceEntry, scan};
 pub use target::{ModTime, Target};
-pub use whole::WholeFile;
+pub use whole::{Naming, WholeFile};
 
 pub use kith_protocol::frame::chunks as chunk_count;
 pub use kith_protocol::ids::Digest;

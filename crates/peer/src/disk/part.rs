@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::names::part_name;
 use super::target::{Folder, ModTime, set_attributes, sync_folder};
-use super::whole::WholeFile;
+use super::whole::{Waits, WholeFile};
 use super::{CHUNK, DiskError, SafePath, Target, chunk_digests, chunk_len};
 
 /// Bytes read back at a time.
@@ -38,7 +38,8 @@ pub struct PartFile {
     shared: Arc<Shared>,
     target: Target,
     rel: SafePath,
-    name: String,
+    /// `None`: it has none, and is gone with its handle.
+    name: Option<String>,
     existing_len: u64,
 }
 
@@ -54,7 +55,9 @@ pub(super) struct Shared {
     /// What the user calls it, for messages.
     path: PathBuf,
     size: u64,
-    /// The file's entry in its folder is durable too.
+    /// It lies in its folder under some name.
+    named: bool,
+    /// That is durable too.
     rooted: AtomicBool,
     /// It is being finished or discarded, or was.
     over: AtomicBool,
@@ -117,6 +120,7 @@ impl PartFile {
             folder,
             path,
             size,
+            named: true,
             rooted: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
@@ -124,8 +128,42 @@ impl PartFile {
             shared,
             target: target.clone(),
             rel: rel.clone(),
-            name,
+            name: Some(name),
             existing_len,
+        })
+    }
+
+    /// A file of which no part is ever to be found again: it has no name, where the system can do
+    /// that. Dropping it removes it then. It may have the permissions of the complete file, `mode`, at
+    /// once, as nobody else can open it.
+    ///
+    /// # Errors
+    /// As [`create_or_open`](Self::create_or_open).
+    pub fn create_passing(
+        target: &Target,
+        rel: &SafePath,
+        tag: PartTag,
+        size: u64,
+        mode: u32,
+    ) -> Result<Self, DiskError> {
+        let Some((file, folder)) = target.unnamed(rel, with_owner(mode))? else {
+            return Self::create_or_open(target, rel, tag, size);
+        };
+        let shared = Arc::new(Shared {
+            file,
+            folder,
+            path: target.path_of(rel),
+            size,
+            named: false,
+            rooted: AtomicBool::new(true),
+            over: AtomicBool::new(false),
+        });
+        Ok(Self {
+            shared,
+            target: target.clone(),
+            rel: rel.clone(),
+            name: None,
+            existing_len: 0,
         })
     }
 
@@ -214,7 +252,7 @@ impl PartFile {
     }
 
     /// Gives the complete, verified file its attributes; its name it gets with
-    /// [`WholeFile::name_all`]. `mode` counts up to 0o777 and its owner can always read it.
+    /// [`Naming`](super::Naming). `mode` counts up to 0o777 and its owner can always read it.
     ///
     /// # Errors
     /// `Incomplete` if bytes are missing at the end, `PartGone` if the part was removed. The part is
@@ -228,21 +266,31 @@ impl PartFile {
             let path = shared.path.clone();
             return Err(DiskError::Incomplete { path, have, size });
         }
-        set_attributes(&shared.file, mode | 0o400, mtime).map_err(|e| shared.fail(e))?;
+        let mode = with_owner(mode);
+        let mode = Some(mode).filter(|mode| now.mode() & 0o777 != *mode);
+        set_attributes(&shared.file, mode, mtime).map_err(|e| shared.fail(e))?;
+        let (folder, path) = (Arc::clone(&shared.folder), shared.path.clone());
+        let id = (now.dev(), now.ino());
+        let at = match self.name {
+            None => Waits::Unnamed(shared),
+            Some(name) if WholeFile::is_synced_alone(size) => Waits::Alone(name, id, shared),
+            Some(name) => Waits::Named(name, id),
+        };
         Ok(WholeFile {
             target: self.target,
             rel: self.rel,
-            name: self.name,
-            folder: Arc::clone(&shared.folder),
-            path: shared.path.clone(),
-            id: (now.dev(), now.ino()),
-            own: WholeFile::is_synced_alone(size).then_some(shared),
+            folder,
+            path,
+            at,
         })
     }
 
     /// Removes the part file. If it is gone already, or another one has its name, that is left so.
     pub fn discard(self) -> Result<(), DiskError> {
         self.shared.over.store(true, Ordering::Release);
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
         let now = self
             .shared
             .file
@@ -250,7 +298,7 @@ impl PartFile {
             .map_err(|e| self.shared.fail(e))?;
         let mut names = self.target.names();
         names
-            .remove(&self.shared.folder.dir, &self.name, (now.dev(), now.ino()))
+            .remove(&self.shared.folder.dir, name, (now.dev(), now.ino()))
             .map_err(|e| self.shared.fail(e))
     }
 
@@ -271,6 +319,11 @@ impl PartFile {
             path: self.shared.path.clone(),
         }
     }
+}
+
+/// Permissions of a received file: nothing becomes setuid, and its owner can always read it.
+fn with_owner(mode: u32) -> u32 {
+    mode & 0o777 | 0o400
 }
 
 impl PartSync {
@@ -313,6 +366,10 @@ impl PartSync {
 }
 
 impl Shared {
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The bytes and the attributes survive a power cut.
     pub(super) fn sync_file(&self) -> Result<(), DiskError> {
         self.file.sync_all().map_err(|e| self.fail(e))
@@ -330,7 +387,7 @@ impl Shared {
     /// Bytes in a file that nobody can open any more are not worth receiving.
     fn check_linked(&self) -> Result<Metadata, DiskError> {
         let now = self.file.metadata().map_err(|e| self.fail(e))?;
-        if now.nlink() == 0 {
+        if self.named && now.nlink() == 0 {
             return Err(DiskError::PartGone {
                 path: self.path.clone(),
             });

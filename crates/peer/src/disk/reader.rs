@@ -1,6 +1,7 @@
 //! A file that is being sent, chunk by chunk.
 
 use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use kith_protocol::tree::Tree;
 use rustix::fs::OFlags;
 
 use super::chunk::read_at;
+use super::folder::FileId;
 use super::target::ModTime;
 use super::{
     CHUNK, ChunkRead, Digest, DiskError, ROW, SourceEntry, chunk_count, chunk_digest,
@@ -30,6 +32,8 @@ pub struct SourceReader {
     real: PathBuf,
     size: u64,
     mtime: ModTime,
+    /// As it was opened.
+    id: FileId,
     tree: Tree,
 }
 
@@ -46,15 +50,18 @@ impl SourceReader {
             .custom_flags(flags)
             .open(&entry.real)
             .map_err(|e| DiskError::source(&entry.real, e))?;
-        let reader = Self {
+        let mut reader = Self {
             file,
             real: entry.real.clone(),
             size: entry.size,
             mtime: entry.mtime,
+            id: FileId::default(),
             tree: Tree::new(),
         };
-        reader.check_unchanged()?;
-        reader.expect_sequential();
+        reader.id = reader.check_unchanged()?;
+        if reader.chunks() > ROW as u64 {
+            reader.expect_sequential();
+        }
         Ok(reader)
     }
 
@@ -81,7 +88,7 @@ impl SourceReader {
     /// reader.
     pub fn read_row(&mut self, head: usize) -> Result<Vec<ChunkRead>, DiskError> {
         let first = self.next_chunk();
-        if first.is_multiple_of(STRIDE) {
+        if first > 0 && first.is_multiple_of(STRIDE) {
             self.check_unchanged()?;
         }
         let row = first..self.chunks().min(first + ROW as u64);
@@ -119,23 +126,23 @@ impl SourceReader {
         if self.next_chunk() != self.chunks() {
             return Err(DiskError::OutOfRange { path: self.real });
         }
-        let open = self.check_unchanged()?;
         // An editor that saves by renaming leaves our handle on the old file.
-        let named =
-            fs::symlink_metadata(&self.real).map_err(|e| DiskError::source(&self.real, e))?;
-        if (named.dev(), named.ino()) != (open.dev(), open.ino()) {
+        let named = self.unchanged(fs::symlink_metadata(&self.real))?;
+        if named != self.id {
             return Err(DiskError::SourceChanged { path: self.real });
         }
         Ok(self.tree.root(self.size))
     }
 
-    fn check_unchanged(&self) -> Result<Metadata, DiskError> {
-        let now = self
-            .file
-            .metadata()
-            .map_err(|e| DiskError::source(&self.real, e))?;
+    fn check_unchanged(&self) -> Result<FileId, DiskError> {
+        self.unchanged(self.file.metadata())
+    }
+
+    /// Which file it is, if it is what was offered.
+    fn unchanged(&self, now: io::Result<Metadata>) -> Result<FileId, DiskError> {
+        let now = now.map_err(|e| DiskError::source(&self.real, e))?;
         if now.is_file() && now.len() == self.size && ModTime::of(&now) == self.mtime {
-            Ok(now)
+            Ok((now.dev(), now.ino()))
         } else {
             Err(DiskError::SourceChanged {
                 path: self.real.clone(),

@@ -1,21 +1,21 @@
 //! The one folder that received files may go to.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt as _};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::folder::FolderNames;
-use super::{DiskError, SafePath};
+use super::{DiskError, SafePath, unnamed};
 
 /// A modification time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,8 +47,10 @@ pub struct Target {
 struct Inner {
     dir: Dir,
     root: PathBuf,
-    /// Files finish on several threads; held for one rename and what it looks at, never for a sync.
+    /// Files finish on several threads; held for some renames and what they look at, never for a sync.
     names: Mutex<FolderNames>,
+    /// Whether unnamed files can get names here; `None` while nobody has tried.
+    unnamed: OnceLock<bool>,
     /// The last folder that a file was put in: most follow others of the same. Held for moments.
     recent: Mutex<Option<Recent>>,
 }
@@ -57,6 +59,8 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Folder {
     pub dir: Dir,
+    /// The filesystem that it is on.
+    pub dev: u64,
 }
 
 struct Recent {
@@ -84,6 +88,7 @@ impl Target {
                 dir,
                 root,
                 names: Mutex::default(),
+                unnamed: OnceLock::new(),
                 recent: Mutex::default(),
             }),
         })
@@ -134,7 +139,7 @@ impl Target {
     pub fn finish_dir(&self, rel: &SafePath, mode: u32, mtime: ModTime) -> Result<(), DiskError> {
         let (dir, _) = self.walk(rel, Missing::Fail)?;
         readable(&dir)
-            .and_then(|dir| set_attributes(dir, mode | 0o500, mtime))
+            .and_then(|dir| set_attributes(dir, Some(mode | 0o500), mtime))
             .map_err(|e| DiskError::target(&self.path_of(rel), e))
     }
 
@@ -154,7 +159,11 @@ impl Target {
             Some(parent) => self.walk(parent, Missing::Create)?.0,
             None => self.clone_root()?,
         };
-        let folder = Arc::new(Folder { dir });
+        let now = dir.dir_metadata();
+        let dev = now
+            .map_err(|e| DiskError::target(&self.path_of(rel), e))?
+            .dev();
+        let folder = Arc::new(Folder { dir, dev });
         *self.recent() = Some(Recent {
             parent: path.to_owned(),
             folder: Arc::clone(&folder),
@@ -166,6 +175,33 @@ impl Target {
     /// The next [`folder_of`](Self::folder_of) goes by the path again.
     pub(super) fn forget_folder(&self) {
         *self.recent() = None;
+    }
+
+    /// Opens a file without a name in the folder of `rel`, if there can be such files; see
+    /// [`unnamed`](super::unnamed).
+    pub(super) fn unnamed(
+        &self,
+        rel: &SafePath,
+        mode: u32,
+    ) -> Result<Option<(File, Arc<Folder>)>, DiskError> {
+        if self.inner.unnamed.get() == Some(&false) {
+            return Ok(None);
+        }
+        let mut folder = self.folder_of(rel)?;
+        let mut file = unnamed::create(&folder.dir, mode);
+        // It was removed since it was last used; filesystems have different words for that.
+        let is_gone = || folder.dir.dir_metadata().is_ok_and(|now| now.nlink() == 0);
+        if file.is_err() && is_gone() {
+            self.forget_folder();
+            folder = self.folder_of(rel)?;
+            file = unnamed::create(&folder.dir, mode);
+        }
+        let file = file.map_err(|e| DiskError::target(&self.path_of(rel), e))?;
+        let can = || file.as_ref().is_some_and(unnamed::is_linkable);
+        if !self.inner.unnamed.get_or_init(can) {
+            return Ok(None);
+        }
+        Ok(file.map(|file| (file, folder)))
     }
 
     /// The open folder that `rel` lies in, if it is there.
@@ -256,14 +292,16 @@ pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
     }
 }
 
-/// Sets permissions (never more than 0o777, so nothing becomes setuid) and modification time.
-/// A filesystem that has no such thing is no reason to fail.
-pub(super) fn set_attributes(fd: impl AsFd, mode: u32, mtime: ModTime) -> io::Result<()> {
+/// Sets permissions (never more than 0o777, so nothing becomes setuid), if given, and modification
+/// time. A filesystem that has no such thing is no reason to fail.
+pub(super) fn set_attributes(fd: impl AsFd, mode: Option<u32>, mtime: ModTime) -> io::Result<()> {
     let forgive = |result: Result<(), Errno>| match result {
         Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
         other => other,
     };
-    forgive(rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o777)))?;
+    if let Some(mode) = mode {
+        forgive(rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o777)))?;
+    }
     // Larger values of the nanoseconds field have special meanings to the system.
     let nanos = mtime.nanos.min(999_999_999);
     let time = Timespec {

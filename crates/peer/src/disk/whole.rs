@@ -6,28 +6,37 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::folder::{FileId, PlaceError, is_named};
+use super::folder::{At, FileId, Part, PlaceError};
 use super::part::Shared;
 use super::target::{Folder, readable, sync_folder};
 use super::{DiskError, SafePath, Target};
 
 /// Files of this many bytes are synced by themselves, not with all else on their filesystem.
 const LARGE: u64 = 1024 * 1024;
+/// Files that get their names in one go. Others who make files in that folder wait meanwhile, and to
+/// take turns with them for every file costs more than the renaming.
+const ROW: usize = 32;
 
-/// A complete file under the name of its part, with its attributes. A small one holds no handle of
-/// the process's limit, so that many can wait for each other: they get their names together.
+/// A complete file with its attributes, which waits for its name. Small ones get theirs together.
 #[derive(Debug)]
 pub struct WholeFile {
     pub(super) target: Target,
     pub(super) rel: SafePath,
-    /// The part's name.
-    pub(super) name: String,
     pub(super) folder: Arc<Folder>,
     pub(super) path: PathBuf,
-    /// Device and inode of what was written.
-    pub(super) id: FileId,
-    /// What is synced by itself.
-    pub(super) own: Option<Arc<Shared>>,
+    pub(super) at: Waits,
+}
+
+/// Where a complete file waits.
+#[derive(Debug)]
+pub(super) enum Waits {
+    /// Under the name of its part, with all else that is synced. It holds no handle of the process's
+    /// limit.
+    Named(String, FileId),
+    /// Under the name of its part, and is synced by itself.
+    Alone(String, FileId, Arc<Shared>),
+    /// Nowhere but in its handle, with all else that is synced.
+    Unnamed(Arc<Shared>),
 }
 
 impl WholeFile {
@@ -36,72 +45,119 @@ impl WholeFile {
         size >= LARGE || !cfg!(target_os = "linux")
     }
 
-    /// Gives files their names, durably, and says which those are, in the order given: `name (1).ext`
-    /// and so on where a file of that name (case and composition aside) exists. Nothing is ever
-    /// replaced. All small files of a filesystem share its two syncs.
-    ///
-    /// # Errors
-    /// Of each by itself: `PartGone` if its part was removed or replaced, `NoFreeName`, `NoSpace`,
-    /// `Failing`. The part is still where it was then, unless only making the new name durable
-    /// failed.
-    pub fn name_all(files: &[Self]) -> Vec<Result<SafePath, DiskError>> {
-        let mut synced = Synced::default();
-        // No file may carry its name before its bytes are durable.
-        let written = files.iter().map(|file| match &file.own {
-            Some(own) => own.sync_file(),
-            None => synced.filesystem(file),
-        });
-        let written: Vec<_> = written.collect();
-        let placed = files.iter().zip(written);
-        let placed: Vec<_> = placed
-            .map(|(file, written)| written.and_then(|()| file.place()))
-            .collect();
-        let mut synced = Synced::default();
-        let named = files.iter().zip(placed).map(|(file, placed)| {
-            let name = placed?;
-            match &file.own {
-                Some(_) => sync_folder(&file.folder.dir).map_err(|e| file.fail(e))?,
-                None => synced.filesystem(file)?,
-            }
-            Ok(name)
-        });
-        named.collect()
-    }
-
     /// Whether it is synced by itself.
     pub fn is_large(&self) -> bool {
-        self.own.is_some()
+        matches!(self.at, Waits::Alone(..))
     }
 
     /// Removes it. If it is gone already, or another file has its name, that is left so.
     pub fn discard(self) -> Result<(), DiskError> {
-        let mut names = self.target.names();
-        let removed = names.remove(&self.folder.dir, &self.name, self.id);
+        let removed = match &self.at {
+            Waits::Named(name, id) | Waits::Alone(name, id, _) => {
+                let mut names = self.target.names();
+                names.remove(&self.folder.dir, name, *id)
+            }
+            Waits::Unnamed(_) => Ok(()),
+        };
         removed.map_err(|e| self.fail(e))
     }
 
-    fn place(&self) -> Result<SafePath, DiskError> {
-        let mut names = self.target.names();
-        let named = is_named(&self.folder.dir, &self.name, self.id);
-        if !named.map_err(|e| self.fail(e))? {
-            return Err(DiskError::PartGone {
-                path: self.path.clone(),
-            });
+    fn unplaced(&self, error: PlaceError) -> DiskError {
+        let path = self.path.clone();
+        match error {
+            PlaceError::Gone => DiskError::PartGone { path },
+            PlaceError::NoFreeName => DiskError::NoFreeName { path },
+            PlaceError::Io(error) => self.fail(error),
         }
-        names
-            .place(&self.folder.dir, &self.name, self.rel.file_name())
-            .map(|name| self.rel.with_file_name(&name))
-            .map_err(|error| match error {
-                PlaceError::NoFreeName => DiskError::NoFreeName {
-                    path: self.path.clone(),
-                },
-                PlaceError::Io(error) => self.fail(error),
-            })
     }
 
     fn fail(&self, error: impl Into<std::io::Error>) -> DiskError {
         DiskError::target(&self.path, error)
     }
+}
+
+/// Gives files their names, durably, in rounds: `name (1).ext` and so on where a file of that name (case
+/// and composition aside) exists. Nothing is ever replaced. `K` says which file is meant.
+///
+/// All small files of a filesystem share its syncs, and each round has one: it makes the names of the
+/// round before durable, and the bytes of the files that get theirs in this one.
+#[derive(Debug)]
+pub struct Naming<K> {
+    /// Under their names, which a power cut may still undo.
+    placed: Vec<(K, WholeFile, SafePath)>,
+}
+
+impl<K> Default for Naming<K> {
+    fn default() -> Self {
+        Self { placed: Vec::new() }
+    }
+}
+
+impl<K> Naming<K> {
+    /// Whether no name waits for another round.
+    pub fn is_idle(&self) -> bool {
+        self.placed.is_empty()
+    }
+
+    /// Gives these files their names, and says which of those before, in any order, have theirs for
+    /// good now, and which have failed.
+    ///
+    /// # Errors
+    /// Of each by itself: `PartGone` if its part was removed or replaced, `NoFreeName`, `NoSpace`,
+    /// `Failing`. The part is still where it was then, unless only making the new name durable
+    /// failed.
+    pub fn round(&mut self, files: Vec<(K, WholeFile)>) -> Vec<(K, Result<SafePath, DiskError>)> {
+        let mut synced = Synced::default();
+        // No file may carry its name before its bytes are durable.
+        let mut written = Vec::with_capacity(files.len());
+        let mut out = Vec::with_capacity(self.placed.len());
+        for (key, file) in files {
+            let done = match &file.at {
+                Waits::Alone(_, _, own) => own.sync_file(),
+                Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(&file),
+            };
+            match done {
+                Ok(()) => written.push((key, file)),
+                Err(error) => out.push((key, Err(error))),
+            }
+        }
+        for (key, file, name) in self.placed.drain(..) {
+            let done = match &file.at {
+                Waits::Alone(..) => sync_folder(&file.folder.dir).map_err(|e| file.fail(e)),
+                Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(&file),
+            };
+            out.push((key, done.map(|()| name)));
+        }
+        let mut names = Vec::with_capacity(written.len());
+        for beside in written.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.folder, &b.folder)) {
+            names.extend(beside.chunks(ROW).flat_map(place));
+        }
+        for ((key, file), name) in written.into_iter().zip(names) {
+            match name {
+                Ok(name) => {
+                    let name = file.rel.with_file_name(&name);
+                    self.placed.push((key, file, name));
+                }
+                Err(error) => out.push((key, Err(file.unplaced(error)))),
+            }
+        }
+        out
+    }
+}
+
+/// Gives names to files of one folder.
+fn place<K>(row: &[(K, WholeFile)]) -> Vec<Result<String, PlaceError>> {
+    let Some((_, first)) = row.first() else {
+        return Vec::new();
+    };
+    let parts = row.iter().map(|(_, file)| Part {
+        at: match &file.at {
+            Waits::Named(name, id) | Waits::Alone(name, id, _) => At::Named(name, *id),
+            Waits::Unnamed(own) => At::Unnamed(own.file()),
+        },
+        wanted: file.rel.file_name(),
+    });
+    first.target.names().place_all(&first.folder.dir, parts)
 }
 
 /// The filesystems that were synced, and what came of it, by device.
@@ -117,7 +173,7 @@ impl Synced {
             let folder = folder.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
             rustix::fs::syncfs(folder)
         };
-        let answer = *self.0.entry(file.id.0).or_insert_with(sync);
+        let answer = *self.0.entry(file.folder.dev).or_insert_with(sync);
         answer.map_err(|errno| file.fail(errno))
     }
 

@@ -407,6 +407,11 @@ impl Driver {
                     serving.want(entry, ranges);
                 }
             }
+            ServeEffect::Arrived(entries) => {
+                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
+                    serving.arrived_whole(&entries);
+                }
+            }
             ServeEffect::Hold(held) => {
                 if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
                     serving.hold(held);

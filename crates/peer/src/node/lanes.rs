@@ -251,6 +251,15 @@ impl Lanes {
         });
     }
 
+    /// The same of these whole files, of one chunk each.
+    pub fn arrived_whole(&self, link: LinkId, transfer: u32, entries: &RangeSet) {
+        let chunk = RangeSet::full(1);
+        let entries = entries.ranges().iter().flat_map(|&(a, b)| a..b);
+        for entry in entries.filter_map(|e| u32::try_from(e).ok()) {
+            self.arrived(link, transfer, entry, &chunk);
+        }
+    }
+
     fn route(&self, link: LinkId, transfer: u32) -> Option<Route> {
         self.with(|i| i.routes.get(&(link, transfer)).cloned())
     }
@@ -290,8 +299,8 @@ pub(crate) async fn read(
             }
         }
         let mut batch = Batch::default();
-        for frame in frames.drain(..) {
-            match Frame::parse(frame) {
+        for frame in frames.drain(..).flat_map(frame::parse) {
+            match frame {
                 Ok(Frame::Chunk(chunk)) => {
                     if batch.transfer != Some(chunk.transfer) {
                         batch.deliver();

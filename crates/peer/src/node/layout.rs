@@ -116,6 +116,12 @@ impl Layout {
         PartFile::create_or_open(&self.target, path, part_tag(&self.tag, entry), size)
     }
 
+    /// The file of an entry that is written in one go: of what breaks off, nothing is kept.
+    pub fn passing(&self, entry: u32, size: u64, mode: u32) -> Result<PartFile, DiskError> {
+        let path = &self.paths[entry as usize];
+        PartFile::create_passing(&self.target, path, part_tag(&self.tag, entry), size, mode)
+    }
+
     /// Gives all folders their attributes, the deepest first, and says their names.
     pub fn finish_folders(&self, entries: &[Entry]) -> Vec<(u32, String)> {
         let mut folders: Vec<u32> = self.made.iter().copied().collect();

@@ -14,7 +14,7 @@ use kith_core::input::{Input, ServeKey, ServeNews};
 use kith_protocol::frame::{self, Frame, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId};
+use kith_protocol::{Code, LinkId, limits};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::faults::source_code;
@@ -25,8 +25,10 @@ use super::tasks::Tasks;
 use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
 use crate::rtc::Lane;
 
-/// Chunks reported and sent together.
-const BATCH: usize = 16;
+/// Bytes that are read before they are sent together …
+const BATCH: usize = 16 * limits::CHUNK;
+/// … and chunks and ends of files, where they are small.
+const BATCH_PARTS: usize = 64;
 /// Batches that wait for the lane.
 const BATCHES: usize = 2;
 
@@ -88,16 +90,8 @@ impl Wants {
 const MOST_WANTS: usize = 1024;
 
 enum Item {
-    Batch {
-        entry: u32,
-        ranges: RangeSet,
-        frames: Vec<Bytes>,
-    },
+    Batch(Batch),
     Hashes(Bytes),
-    Read {
-        entry: u32,
-        hash: Digest,
-    },
     Failed(Code),
 }
 
@@ -162,6 +156,11 @@ impl Serving {
         self.pace.set(most);
     }
 
+    /// These files, of one chunk each, are whole at the receiver.
+    pub fn arrived_whole(&self, entries: &RangeSet) {
+        self.lanes.arrived_whole(self.link, self.transfer, entries);
+    }
+
     /// Sends these (again) after what is under way.
     pub fn want(&self, entry: u32, ranges: RangeSet) {
         let mut queue = self
@@ -207,36 +206,15 @@ impl Sender {
         };
         while let Some(item) = queue.recv().await {
             match item {
-                Item::Batch {
-                    entry,
-                    ranges,
-                    frames,
-                } => {
-                    // Said first: the acknowledgement must not overtake it.
-                    self.news(ServeNews::Sent { entry, ranges }).await;
-                    for frame in frames {
-                        if let Some(window) = &self.window {
-                            let weight = weight(frame.len().saturating_sub(HEADER));
-                            let Ok(place) = window.acquire_many(weight).await else {
-                                return;
-                            };
-                            place.forget();
-                        }
-                        if self.gate.pass(frame.len() as u64).await.is_err() {
-                            return;
-                        }
-                        if lane.send_chunk(frame).await.is_err() {
-                            return;
-                        }
+                Item::Batch(batch) => {
+                    if self.send(&lane, batch).await.is_err() {
+                        return;
                     }
                 }
                 Item::Hashes(frame) => {
                     if lane.send(frame).await.is_err() {
                         return;
                     }
-                }
-                Item::Read { entry, hash } => {
-                    self.news(ServeNews::EntryRead { entry, hash }).await;
                 }
                 Item::Failed(code) => {
                     self.news(ServeNews::Failed(code)).await;
@@ -246,11 +224,79 @@ impl Sender {
         }
     }
 
+    async fn send(&mut self, lane: &Lane, batch: Batch) -> Result<(), Stopped> {
+        // Said first: the acknowledgement must not overtake it.
+        if !batch.sent.is_empty() {
+            self.news(ServeNews::Sent(batch.sent)).await;
+        }
+        let mut message = Message::default();
+        for frame in batch.frames {
+            if let Some(window) = self.window.clone() {
+                let weight = weight(frame.len().saturating_sub(HEADER));
+                let place = match window.try_acquire_many(weight) {
+                    Ok(place) => place,
+                    Err(_) => {
+                        // What makes room may be what waits here.
+                        self.pass(lane, message.take()).await?;
+                        window.acquire_many(weight).await.map_err(|_| Stopped)?
+                    }
+                };
+                place.forget();
+            }
+            if !message.has_room_for(&frame) {
+                self.pass(lane, message.take()).await?;
+            }
+            message.push(frame);
+        }
+        self.pass(lane, message.take()).await?;
+        for (entry, hash) in batch.read {
+            self.news(ServeNews::EntryRead { entry, hash }).await;
+        }
+        Ok(())
+    }
+
+    async fn pass(&mut self, lane: &Lane, message: Option<Bytes>) -> Result<(), Stopped> {
+        let Some(message) = message else {
+            return Ok(());
+        };
+        let passed = self.gate.pass(message.len() as u64).await;
+        passed.map_err(|_| Stopped)?;
+        lane.send_chunk(message).await.map_err(|_| Stopped)
+    }
+
     async fn news(&self, news: ServeNews) {
         let _ = self
             .inputs
             .send(Input::Serve(self.key, self.run, news))
             .await;
+    }
+}
+
+/// Frames that go together, so that small files do not cost a message each.
+#[derive(Default)]
+struct Message {
+    frames: Vec<Bytes>,
+    len: usize,
+}
+
+impl Message {
+    fn has_room_for(&self, frame: &Bytes) -> bool {
+        self.len + frame.len() <= HEADER + limits::MAX_FRAME_PAYLOAD
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        self.len += frame.len();
+        self.frames.push(frame);
+    }
+
+    /// All of them, if there are any. One alone is not copied.
+    fn take(&mut self) -> Option<Bytes> {
+        self.len = 0;
+        let mut frames = std::mem::take(&mut self.frames);
+        if frames.len() > 1 {
+            return Some(frames.concat().into());
+        }
+        frames.pop()
     }
 }
 
@@ -279,6 +325,7 @@ impl Reader {
             let hashes = Arc::clone(hashes);
             return self.serve_wanted(&source, &hashes);
         }
+        let mut batch = Batch::default();
         for (entry, file) in (0u32..).zip(source.iter()) {
             if file.kind == EntryKind::Dir || self.plan.done.contains(entry.into()) {
                 continue;
@@ -287,9 +334,13 @@ impl Reader {
                 return;
             }
             let have = self.plan.have.remove(&entry).unwrap_or_default();
-            match self.send_entry(entry, file, &have) {
+            match self.send_entry(entry, file, &have, &mut batch) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return self.fail(file, &error),
+                Ok(Err(error)) => {
+                    // The files before it are whole.
+                    let _ = self.send(&mut batch);
+                    return self.fail(file, &error);
+                }
                 Err(Stopped) => return,
             }
             while let Some((entry, ranges)) = self.wanted() {
@@ -297,6 +348,9 @@ impl Reader {
                     return;
                 }
             }
+        }
+        if self.send(&mut batch).is_err() {
+            return;
         }
         // Everything is sent; what arrives damaged may still be asked for.
         while let Some((entry, ranges)) = self.wait_wanted() {
@@ -331,9 +385,14 @@ impl Reader {
                         first,
                         hashes,
                     });
-                    self.items.blocking_send(Item::Hashes(page.to_bytes()))
+                    let page = Item::Hashes(page.to_bytes());
+                    self.items.blocking_send(page).map_err(|_| Stopped)
                 }
-                Next::Root(entry, hash) => self.items.blocking_send(Item::Read { entry, hash }),
+                Next::Root(entry, hash) => {
+                    let mut batch = Batch::default();
+                    batch.read.push((entry, hash));
+                    self.send(&mut batch)
+                }
                 Next::Failed(code) => {
                     let _ = self.items.blocking_send(Item::Failed(code));
                     return;
@@ -366,12 +425,14 @@ impl Reader {
         entry: u32,
         file: &SourceEntry,
         have: &RangeSet,
+        batch: &mut Batch,
     ) -> Result<Result<(), DiskError>, Stopped> {
         let mut reader = match SourceReader::open(file) {
             Ok(reader) => reader,
             Err(error) => return Ok(Err(error)),
         };
-        let mut batch = Batch::new(entry);
+        // The hash of its only chunk says all of a file, so nothing is said of it after that.
+        let mut only = None;
         while reader.next_chunk() < reader.chunks() {
             let first = reader.next_chunk();
             let row = match reader.read_row(HEADER) {
@@ -383,21 +444,26 @@ impl Reader {
             }
             // What the receiver has is read for the file's hash alone.
             for (index, chunk) in (first..).zip(row).filter(|(i, _)| !have.contains(*i)) {
-                batch.push(index, framed(self.plan.transfer, entry, index, chunk));
+                let frame = framed(self.plan.transfer, entry, index, chunk);
+                if reader.chunks() == 1 {
+                    only = Some(frame);
+                } else {
+                    batch.push(entry, index, frame);
+                }
             }
-            if batch.frames.len() >= BATCH {
-                self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
+            if batch.is_full() {
+                self.send(batch)?;
             }
         }
-        self.send(batch)?;
-        match reader.finish() {
-            Ok(hash) => {
-                let item = Item::Read { entry, hash };
-                self.items.blocking_send(item).map_err(|_| Stopped)?;
-                Ok(Ok(()))
-            }
-            Err(error) => Ok(Err(error)),
+        match (reader.finish(), only) {
+            (Ok(_), Some(frame)) => batch.push(entry, 0, frame),
+            (Ok(hash), None) => batch.read.push((entry, hash)),
+            (Err(error), _) => return Ok(Err(error)),
         }
+        if batch.is_full() {
+            self.send(batch)?;
+        }
+        Ok(Ok(()))
     }
 
     fn send_wanted(
@@ -416,38 +482,33 @@ impl Reader {
                 return Err(Stopped);
             }
         };
-        let mut batch = Batch::new(entry);
+        let mut batch = Batch::default();
         for index in ranges.ranges().iter().flat_map(|&(a, b)| a..b) {
             match reader.read_again(index, HEADER) {
-                Ok(chunk) => batch.push(index, framed(self.plan.transfer, entry, index, chunk)),
+                Ok(chunk) => {
+                    let frame = framed(self.plan.transfer, entry, index, chunk);
+                    batch.push(entry, index, frame);
+                }
                 Err(error) => {
                     self.fail(file, &error);
                     return Err(Stopped);
                 }
             }
-            if batch.frames.len() >= BATCH {
-                self.send(std::mem::replace(&mut batch, Batch::new(entry)))?;
+            if batch.is_full() {
+                self.send(&mut batch)?;
             }
         }
-        self.send(batch)
+        self.send(&mut batch)
     }
 
-    fn send(&self, batch: Batch) -> Result<(), Stopped> {
-        if batch.frames.is_empty() {
+    /// Hands over what was read, if there is anything.
+    fn send(&self, batch: &mut Batch) -> Result<(), Stopped> {
+        let batch = std::mem::take(batch);
+        if batch.parts() == 0 {
             return Ok(());
         }
-        let Batch {
-            entry,
-            ranges,
-            frames,
-        } = batch;
-        self.items
-            .blocking_send(Item::Batch {
-                entry,
-                ranges,
-                frames,
-            })
-            .map_err(|_| Stopped)
+        let item = Item::Batch(batch);
+        self.items.blocking_send(item).map_err(|_| Stopped)
     }
 
     fn fail(&self, file: &SourceEntry, error: &DiskError) {
@@ -496,23 +557,34 @@ impl Reader {
     }
 }
 
+/// What was read and is sent together.
+#[derive(Default)]
 struct Batch {
-    entry: u32,
-    ranges: RangeSet,
     frames: Vec<Bytes>,
+    bytes: usize,
+    /// Chunks of the frames, by entry.
+    sent: Vec<(u32, RangeSet)>,
+    /// Files that were read to their end, and their hashes.
+    read: Vec<(u32, Digest)>,
 }
 
 impl Batch {
-    fn new(entry: u32) -> Self {
-        Batch {
-            entry,
-            ranges: RangeSet::new(),
-            frames: Vec::with_capacity(BATCH),
+    fn push(&mut self, entry: u32, index: u64, frame: Bytes) {
+        if self.sent.last().is_none_or(|(last, _)| *last != entry) {
+            self.sent.push((entry, RangeSet::new()));
         }
+        if let Some((_, ranges)) = self.sent.last_mut() {
+            ranges.insert(index, index + 1);
+        }
+        self.bytes += frame.len();
+        self.frames.push(frame);
     }
 
-    fn push(&mut self, index: u64, frame: Bytes) {
-        self.ranges.insert(index, index + 1);
-        self.frames.push(frame);
+    fn parts(&self) -> usize {
+        self.frames.len() + self.read.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= BATCH || self.parts() >= BATCH_PARTS
     }
 }

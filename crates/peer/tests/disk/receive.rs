@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use kith_peer::disk::{CHUNK, DiskFault, ModTime, PartFile, PartTag, Target, chunk_digest};
+use kith_peer::disk::{
+    CHUNK, DiskError, DiskFault, ModTime, Naming, PartFile, PartTag, SafePath, Target, chunk_digest,
+};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 
@@ -220,6 +222,74 @@ fn modes_and_times_arrive_but_never_setuid_or_unreadable() {
             (MTIME.seconds, 123_456_789)
         );
     }
+}
+
+#[test]
+fn what_passes_has_no_name_until_it_is_complete() {
+    let (_temp, target) = target();
+    let passing = |wire: &str, mode| {
+        let part = PartFile::create_passing(&target, &safe(wire), PartTag(1), 3, mode).unwrap();
+        part.write_chunk(0, b"abc").unwrap();
+        assert_eq!(part.existing_len(), 0);
+        part
+    };
+    let folder = target.root().join("d");
+    // What breaks off leaves nothing, however far it was.
+    drop(passing("d/f", 0o644));
+    passing("d/f", 0o644).discard().unwrap();
+    let whole = passing("d/f", 0o644).complete(0o644, MTIME).unwrap();
+    assert!(!whole.is_large());
+    whole.discard().unwrap();
+    assert_eq!(list(&folder), [] as [&str; 0]);
+    let table = [
+        ("f", 0o644, 0o644),
+        ("f (1)", 0o755, 0o755),
+        ("f (2)", 0o7777, 0o777),
+        ("f (3)", 0, 0o400),
+    ];
+    for (name, wanted, expected) in table {
+        let named = finish(passing("d/f", wanted), wanted, MTIME).unwrap();
+        assert_eq!(named.file_name(), name);
+        let at = folder.join(name);
+        let found = fs::metadata(&at).unwrap();
+        assert_eq!(found.mode() & 0o7777, expected, "{wanted:o}");
+        assert_eq!((found.nlink(), found.mtime()), (1, MTIME.seconds));
+        assert_eq!(fs::read(&at).unwrap(), b"abc");
+    }
+    assert_eq!(list(&folder).len(), table.len());
+    // Somebody removes the folder between two files.
+    fs::remove_dir_all(&folder).unwrap();
+    finish(passing("d/g", 0o600), 0o600, MTIME).unwrap();
+    assert_eq!(list(&folder), ["g"]);
+    // And with the file on its way: it has nowhere to go, and that is said.
+    let part = passing("d/h", 0o600);
+    fs::remove_dir_all(&folder).unwrap();
+    let error = finish(part, 0o600, MTIME).unwrap_err();
+    assert_eq!(error.kind(), DiskFault::Gone);
+}
+
+#[test]
+fn rounds_make_durable_what_the_round_before_named() {
+    let (_temp, target) = target();
+    let whole = |wire: &str| {
+        let part = PartFile::create_passing(&target, &safe(wire), PartTag(1), 1, 0o600).unwrap();
+        part.write_chunk(0, b"x").unwrap();
+        part.complete(0o600, MTIME).unwrap()
+    };
+    let names = |ended: Vec<(u32, Result<SafePath, DiskError>)>| -> Vec<(u32, String)> {
+        let name =
+            |(key, name): (u32, Result<SafePath, DiskError>)| (key, name.unwrap().to_string());
+        ended.into_iter().map(name).collect()
+    };
+    let mut naming = Naming::default();
+    assert!(naming.is_idle() && naming.round(Vec::new()).is_empty());
+    let ended = naming.round(vec![(1, whole("a")), (2, whole("d/b"))]);
+    assert_eq!(names(ended), []);
+    assert!(!naming.is_idle());
+    let ended = naming.round(vec![(3, whole("a"))]);
+    assert_eq!(names(ended), [(1, "a".into()), (2, "d/b".into())]);
+    assert_eq!(names(naming.round(Vec::new())), [(3, "a (1)".into())]);
+    assert!(naming.is_idle());
 }
 
 #[test]

@@ -31,10 +31,7 @@ pub(super) fn serve(w: &mut World, b: &mut Bytes<'_>) {
     };
     let entry = u32::from(b.byte() % 5);
     let news = match b.byte() % 4 {
-        0 | 1 => ServeNews::Sent {
-            entry,
-            ranges: b.ranges(),
-        },
+        0 | 1 => ServeNews::Sent(vec![(entry, b.ranges()), (entry / 2, b.ranges())]),
         2 => ServeNews::EntryRead {
             entry,
             hash: Digest([1; 32]),

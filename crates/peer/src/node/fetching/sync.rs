@@ -9,15 +9,18 @@ use kith_protocol::ranges::RangeSet;
 use tokio::sync::mpsc;
 
 use super::{FetchMessage, Report};
-use crate::disk::{PartSync, WholeFile};
+use crate::disk::{DiskError, Naming, PartSync, SafePath, WholeFile};
 use crate::node::faults;
 use crate::node::tasks::Tasks;
 
-/// Small files that get their names together at most: one sync serves them all.
+/// Small files that get their names together at most: one sync serves them all. As many may wait, each
+/// with a handle.
 const TOGETHER: usize = 512;
-/// How long the first of them waits for others. It is nothing beside the sync, which costs about as
-/// much for one as for all.
+/// How long they wait for others …
 const GATHER: Duration = Duration::from_millis(10);
+/// … while they are fewer than this. It is nothing beside the sync, which costs about as much for one
+/// as for all.
+const ENOUGH: usize = 128;
 
 /// A checkpoint: written ranges of entries.
 type Written = Vec<(u32, PartSync, RangeSet)>;
@@ -107,15 +110,18 @@ struct Thread {
 
 impl Thread {
     fn run(&self, mut queue: mpsc::Receiver<Job>) {
+        let mut naming = Naming::default();
         let mut jobs = Vec::with_capacity(TOGETHER);
-        while queue.blocking_recv_many(&mut jobs, TOGETHER) > 0 {
-            if jobs.len() < TOGETHER && jobs.iter().any(Job::gathers) {
+        // While names wait to be durable, nothing else is waited for.
+        while !naming.is_idle() || queue.blocking_recv_many(&mut jobs, TOGETHER) > 0 {
+            let few = jobs.len() < ENOUGH && jobs.iter().any(Job::gathers);
+            if few && naming.is_idle() {
                 std::thread::sleep(GATHER);
-                while jobs.len() < TOGETHER
-                    && let Ok(job) = queue.try_recv()
-                {
-                    jobs.push(job);
-                }
+            }
+            while jobs.len() < TOGETHER
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
             }
             let mut files = Vec::new();
             for job in jobs.drain(..) {
@@ -124,9 +130,10 @@ impl Thread {
                     Job::Name(entry, file) => files.push((entry, file)),
                 }
             }
-            if !files.is_empty() {
-                self.name(files);
+            if self.shared.discarded.load(Ordering::Acquire) {
+                files.drain(..).for_each(|(_, file)| discard(file));
             }
+            self.say(naming.round(files));
         }
     }
 
@@ -154,14 +161,14 @@ impl Thread {
         self.shared.checkpointing.store(false, Ordering::Release);
     }
 
-    fn name(&self, files: Vec<(u32, WholeFile)>) {
-        let (entries, files): (Vec<u32>, Vec<WholeFile>) = files.into_iter().unzip();
-        if self.shared.discarded.load(Ordering::Acquire) {
-            return files.into_iter().for_each(discard);
+    /// These have their names for good, or failed.
+    fn say(&self, ended: Vec<(u32, Result<SafePath, DiskError>)>) {
+        if ended.is_empty() {
+            return;
         }
-        let mut names = Vec::with_capacity(files.len());
+        let mut names = Vec::with_capacity(ended.len());
         let mut outcome = Ok(());
-        for (entry, name) in entries.into_iter().zip(WholeFile::name_all(&files)) {
+        for (entry, name) in ended {
             match name {
                 Ok(name) => names.push((entry, name.as_str().to_owned())),
                 Err(error) => outcome = Err(error),

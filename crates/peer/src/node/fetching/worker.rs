@@ -333,6 +333,10 @@ impl Fetch {
         }
         open.have.insert(first, end);
         open.fresh.insert(first, end);
+        if frame::chunks(open.size) == 1 {
+            // What who offers says of the only chunk says all of the file, and nothing else does.
+            self.expected.entry(entry).or_insert_with(|| open.root());
+        }
         self.unsynced += payloads.iter().map(|p| p.len() as u64).sum::<u64>();
         // Their places are free before anybody may hear that they are durable: the sender fills them
         // again at once, and must not seem to send more than it may.
@@ -340,10 +344,12 @@ impl Fetch {
         if self.received >= REPORT_BYTES {
             self.report_received();
         }
+        // What is whole now is made durable with its name.
+        self.try_complete(entry)?;
         if self.unsynced >= CHECKPOINT_BYTES {
             self.checkpoint();
         }
-        self.try_complete(entry)
+        Ok(())
     }
 
     fn open_entry(&mut self, entry: u32) -> Result<(), DiskError> {
@@ -353,12 +359,16 @@ impl Fetch {
         let Some(e) = self.record.entries.get(entry as usize) else {
             return Ok(());
         };
-        let size = e.size;
+        let (size, mode) = (e.size, e.mode);
         if self.open.len() >= MOST_OPEN {
             self.park()?;
         }
-        let part = self.layout.part(entry, size)?;
         let have = self.before.remove(&entry).unwrap_or_default();
+        let part = if have.is_empty() && frame::chunks(size) <= 1 {
+            self.layout.passing(entry, size, mode)?
+        } else {
+            self.layout.part(entry, size)?
+        };
         let open = Open::new(part, size, have);
         self.open.insert(entry, open);
         Ok(())
@@ -451,11 +461,13 @@ impl Fetch {
             return;
         }
         let fresh = self.open.iter_mut().filter(|(_, o)| !o.fresh.is_empty());
-        let checkpoint = fresh
+        let checkpoint: Vec<_> = fresh
             .map(|(e, o)| (*e, o.part.syncer(), std::mem::take(&mut o.fresh)))
             .collect();
         self.unsynced = 0;
-        self.syncs.checkpoint(checkpoint);
+        if !checkpoint.is_empty() {
+            self.syncs.checkpoint(checkpoint);
+        }
     }
 
     fn refuse(&mut self, chunk: &Chunk, source: Option<(LinkId, u32)>) {
