@@ -222,6 +222,18 @@ fn from_seen_to_done() {
 }
 
 #[test]
+fn of_a_complete_file_only_what_is_not_acknowledged_yet_is() {
+    let mut r = Receiver::fetching();
+    r.durable(0, &[(0, 4), (6, 7)]);
+    assert_eq!(acks(&r.stored()), [(0, set(&[(0, 4), (6, 7)]))]);
+    r.news(finished(0, "a"));
+    assert_eq!(acks(&r.stored()), [(0, set(&[(4, 6), (7, 10)]))]);
+    // A single chunk needs none: `verified` says as much.
+    r.news(finished(1, "b"));
+    assert_eq!(acks(&r.stored()), []);
+}
+
+#[test]
 fn what_is_finished_together_is_recorded_and_told_together() {
     let mut r = Receiver::fetching();
     let both = vec![(0, "a".into()), (1, "b".into())];

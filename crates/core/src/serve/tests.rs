@@ -681,3 +681,34 @@ fn what_a_receiver_said_before_it_knew_that_the_offer_is_gone_counts_for_nothing
     assert_eq!(s.started(3), (RangeSet::new(), BTreeMap::new()));
     assert_eq!(s.phase(), ServePhase::Serving);
 }
+
+#[test]
+fn a_file_of_one_chunk_is_acknowledged_by_being_whole() {
+    let mut s = Sender::new();
+    let run = s.accept(1);
+    let arrived = |s: &mut Sender| -> Vec<RangeSet> {
+        let of = |e| match e {
+            Effect::Serve(_, r, ServeEffect::Arrived(entries)) if r == run => Some(entries),
+            _ => None,
+        };
+        s.world.drain().into_iter().filter_map(of).collect()
+    };
+    // What was not sent gives no room, nor do files of several chunks: those have acks.
+    s.verified(1, &[(1, 2)]);
+    assert_eq!(arrived(&mut s), []);
+    s = Sender::new();
+    s.accept(1);
+    s.sent(run, 0, &[(0, 10)]);
+    s.sent(run, 1, &[(0, 1)]);
+    s.verified(1, &[(0, 3)]);
+    assert_eq!(arrived(&mut s), [set(&[(1, 2)])]);
+    // Nor does what is said again, or was acknowledged.
+    s.verified(1, &[(0, 2)]);
+    assert_eq!(arrived(&mut s), []);
+    s = Sender::new();
+    s.accept(1);
+    s.sent(run, 1, &[(0, 1)]);
+    s.ack(1, 1, &[(0, 1)]);
+    s.verified(1, &[(1, 2)]);
+    assert_eq!(arrived(&mut s), []);
+}
