@@ -423,6 +423,10 @@ impl Fetch {
         let file = open.part.complete(e.mode, mtime)?;
         self.expected.remove(&entry);
         self.whole.insert(entry.into(), u64::from(entry) + 1);
+        if self.whole.count() >= self.files_left as u64 {
+            // The last of them: once it has its name, nothing is asked about the fetch any more.
+            self.report_received();
+        }
         self.syncs.name(entry, file);
         Ok(())
     }
