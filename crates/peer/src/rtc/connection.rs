@@ -104,7 +104,13 @@ impl Connection {
     ) -> Result<Self, RtcError> {
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let runtime = Arc::new(TunedRuntime::new(context.tuning().udp_buffer));
-        let peer = build(context, ice, Arc::clone(&runtime), Callbacks::new(control)).await?;
+        let peer = build(
+            context,
+            ice,
+            Arc::clone(&runtime),
+            Callbacks::new(control, runtime.nudge()),
+        )
+        .await?;
         let channels = declare_channels(&*peer).await;
         let (messages, files, presence) = match channels {
             Ok(channels) => channels,

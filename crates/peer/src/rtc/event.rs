@@ -7,9 +7,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use webrtc::data_channel::DataChannel;
 use webrtc::peer_connection::{
-    PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionIceEvent,
-    RTCPeerConnectionState,
+    PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState,
 };
+
+use super::nudge::Nudge;
 
 /// One event of a connection, in the order in which it happened within its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +102,12 @@ pub(super) enum Control {
 /// never wait: what does not fit is a caller that stopped listening, and is dropped.
 pub(super) struct Callbacks {
     control: mpsc::Sender<Control>,
+    nudge: Arc<Nudge>,
 }
 
 impl Callbacks {
-    pub(super) fn new(control: mpsc::Sender<Control>) -> Self {
-        Self { control }
+    pub(super) fn new(control: mpsc::Sender<Control>, nudge: Arc<Nudge>) -> Self {
+        Self { control, nudge }
     }
 
     fn report(&self, control: Control) {
@@ -133,7 +136,18 @@ impl PeerConnectionEventHandler for Callbacks {
         }
     }
 
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if state == RTCIceConnectionState::Connected {
+            // The first message of DTLS waits to be sent.
+            self.nudge.ring();
+        }
+    }
+
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if state == RTCPeerConnectionState::Connected {
+            // The first of SCTP does.
+            self.nudge.ring();
+        }
         let state = match state {
             RTCPeerConnectionState::Connecting => LinkState::Checking,
             RTCPeerConnectionState::Connected => LinkState::Connected,

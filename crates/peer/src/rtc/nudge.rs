@@ -89,6 +89,12 @@ impl Nudge {
         self.carry_out(then);
     }
 
+    /// Has the driver look at everything once more: what a step of its own brought about, it would
+    /// otherwise send with its next timer.
+    pub(super) fn ring(&self) {
+        self.carry_out(Then::Ring);
+    }
+
     /// Puts a bell on `socket`.
     pub(super) fn attach(
         self: &Arc<Self>,
