@@ -307,11 +307,15 @@ pub struct OfferView {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
     pub why: Option<Code>,
+    /// For others': who passes it on to us, while who offers cannot be reached.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(test, ts(optional))]
+    pub by: Option<PeerId>,
     /// For our own: how receivers are served, once there is one; for others': a swarm, if it is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(test, ts(optional))]
     pub strategy: Option<Strategy>,
-    /// For our own: how each receiver stands.
+    /// For our own, and those that we pass on: how each receiver stands.
     pub receivers: Vec<ReceiverView>,
     /// Bytes counted by this process.
     pub traffic: Traffic,

@@ -13,7 +13,7 @@ use kith_protocol::sealed::SealedBody;
 use kith_protocol::{LinkId, OfferId, PeerId, RoomId, Sid};
 
 use crate::input::{Candidate, CommandResult, HoldKey, JobId, ReqId, ServeKey, StrandId};
-use crate::record::{FetchKey, FetchRecord, Put};
+use crate::record::{FetchKey, FetchRecord, Passed, Put};
 
 /// One thing to do. Effects of one target are done in the order they come.
 #[derive(Debug, Clone)]
@@ -48,6 +48,9 @@ pub enum Effect {
     Fetch(FetchKey, u32, FetchEffect),
     /// So many bytes per second at most, for this; without a bound if absent.
     Bound(Bound, Option<u64>),
+    /// Say what the files of this offer of ours hash to, for those to whom it was offered (empty: the
+    /// room); answered by `Vouched`.
+    Vouch(RoomId, OfferId, Vec<PeerId>),
     /// To the hold worker number `run`.
     Hold(HoldKey, u32, HoldEffect),
     /// Make these durable, together or not at all; answered by `Stored` or `StoreFailed`.
@@ -181,6 +184,9 @@ pub enum ServeEffect {
         /// Send the hashes of all chunks, and of the chunks only what is wanted. Those have no
         /// window: what is wanted is bounded already.
         pull: bool,
+        /// It is somebody else's offer that we fetched: the hashes of all entries go before its chunks,
+        /// if they are what the voucher says.
+        passed: Option<Passed>,
     },
     /// Send these (again), after what is under way.
     Want {
@@ -243,7 +249,12 @@ pub enum FetchEffect {
         link: LinkId,
         /// Number the frames carry.
         transfer: u32,
+        /// They come from somebody who passes the offer on: what the hashes of all entries, which come
+        /// first, hash to.
+        root: Option<Digest>,
     },
+    /// Frames from who offers, or passes it on, are for this worker no longer.
+    Detach,
     /// Chunks of `transfer` on `link`, from another holder, are for this worker too.
     AddSource {
         /// The link.

@@ -196,6 +196,11 @@ impl Engine {
                     room.on_hold(key, run, news, &mut ctx);
                 }
             }
+            Input::Vouched(room, offer, voucher) => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.on_vouched(offer, voucher, &mut ctx);
+                }
+            }
             Input::Stored(job) => {
                 if let Some(room) = self.rooms.values_mut().find(|r| r.owns(job)) {
                     room.on_stored(job, &mut ctx);

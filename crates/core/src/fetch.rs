@@ -10,6 +10,9 @@
 //! Of a long manifest only the beginning is kept until the user takes the offer; the rest is asked
 //! for then.
 //!
+//! It comes from who offers, or, where that one cannot be reached, from somebody who has all of it and
+//! passes it on: see `passed`.
+//!
 //! Nothing is acknowledged before the store has recorded it, and nothing is recorded before the
 //! disk has it: what a sender was told is durable is durable.
 
@@ -17,24 +20,26 @@ mod decide;
 mod hold;
 mod holding;
 mod manifest;
+mod passed;
 mod records;
 mod sources;
 mod swarm;
 mod view;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kith_api::{OfferAction, Traffic};
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, limits};
 
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
 use crate::input::{JobId, Refusal};
-use crate::record::{FetchKey, FetchRecord, Put, SavedFetch};
+use crate::record::{FetchKey, FetchRecord, Passed, SavedFetch};
 use crate::serve::bytes_of;
 use crate::time::{Mono, Now};
 use hold::Hold;
@@ -84,8 +89,18 @@ struct Fetch {
     /// Pages that still come without another question.
     pages_due: usize,
     state: State,
-    /// The link over which the sender announces it now.
+    /// From whom it comes, or would: who offers, unless somebody passes it on …
+    via: PeerId,
+    /// … and the link over which that one announces it now.
     link: Option<LinkId>,
+    /// Everybody who announces it now.
+    announced: BTreeMap<PeerId, LinkId>,
+    /// Of whom we heard of it first: it counts as one of theirs.
+    by: PeerId,
+    /// What its files hash to, from who offers.
+    voucher: Option<Box<Voucher>>,
+    /// Who passed it on wrongly is not asked again.
+    spurned: BTreeSet<PeerId>,
     /// The link over which the sender was told that we do not want it. Over later ones it may not
     /// announce it to this app session again.
     declined: Option<LinkId>,
@@ -170,6 +185,10 @@ pub enum FetchOut {
     },
     /// The offer's view may have changed.
     Changed(PeerId, OfferId),
+    /// We have all of it, and may pass it on …
+    Pass(Passed),
+    /// … and may not any more.
+    KeepBack(OfferId, Code),
 }
 
 impl Fetches {
@@ -179,8 +198,7 @@ impl Fetches {
         let mine = saved.iter().filter(|s| s.record.key.room == room);
         let at = |s: &SavedFetch| (s.record.key.from, s.record.key.offer);
         // What is complete may have been moved away since; it is not fetched again by itself.
-        let (going, saved): (Vec<_>, Vec<_>) =
-            mine.partition(|s| keep && s.done.len() < s.record.entries.len());
+        let (going, saved): (Vec<_>, Vec<_>) = mine.partition(|s| keep && !s.is_whole());
         Fetches {
             room,
             fetches: going
@@ -225,7 +243,10 @@ impl Fetches {
                 offer_id,
                 first,
                 entries,
-            } => self.on_entries(peer, offer_id, first, entries, ctx),
+            } => match self.served_by(peer, offer_id) {
+                Some(key) => self.on_entries(key, first, entries, ctx),
+                None => Vec::new(),
+            },
             PeerMessage::EntryDone {
                 offer_id,
                 entry,
@@ -240,7 +261,7 @@ impl Fetches {
                     return Vec::new();
                 };
                 let known = f.entries.get(entry as usize).is_some_and(|e| !e.dir);
-                if f.state == State::Fetching && known {
+                if f.state == State::Fetching && f.via == peer && known {
                     ctx.out(Effect::Fetch(
                         key,
                         f.run,
@@ -249,42 +270,17 @@ impl Fetches {
                 }
                 Vec::new()
             }
-            PeerMessage::Gone { offer_id, why } => {
-                let key = FetchKey {
-                    room: self.room,
-                    from: peer,
-                    offer: offer_id,
-                };
-                let Some(f) = self.fetches.get_mut(&(peer, offer_id)) else {
-                    return Vec::new();
-                };
-                f.link = None;
-                // It can never be had: what is unfinished of it is of no use any more.
-                let discard = why == Code::SourceChanged;
-                match f.state {
-                    State::Done => return Vec::new(),
-                    State::Accepted | State::Fetching | State::Stalled => {
-                        ctx.out(Effect::Fetch(key, f.run, FetchEffect::Stop { discard }));
-                    }
-                    State::Queued if discard => f.discard(key, ctx),
-                    State::Queued => {}
-                    State::Reading { .. } => f.shrink(),
-                    // Taken once more, they would wait for an announcement that does not come.
-                    State::Seen
-                    | State::Offered
-                    | State::Declined
-                    | State::Failed(_)
-                    | State::Withdrawn(_) => {}
-                }
-                f.state = State::Withdrawn(why);
-                f.hold.refused = None;
-                if discard && f.record.take().is_some() {
-                    f.forget_progress();
-                    self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
-                }
-                self.probes.remove(&(peer, offer_id));
-                vec![FetchOut::Changed(peer, offer_id)]
+            PeerMessage::Gone { offer_id, why } => self.on_gone(peer, offer_id, why, ctx),
+            PeerMessage::Voucher { offer_id, voucher } => {
+                self.on_voucher(peer, offer_id, voucher, ctx)
             }
+            PeerMessage::StandIn {
+                offer_id,
+                name,
+                entries,
+                total,
+                voucher,
+            } => self.on_stand_in(peer, link, offer_id, (name, entries, total), voucher, ctx),
             PeerMessage::Pause { offer_id, .. } => self.on_held(peer, offer_id, true),
             PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, false),
             PeerMessage::Swarm { offer_id, to } => self.on_swarm(peer, offer_id, to, ctx),
@@ -339,7 +335,12 @@ impl Fetches {
             .filter(|((p, _), f)| *p == peer && f.declined.is_some());
         let mut stalled = Vec::new();
         for ((from, offer), f) in declined {
-            f.link = Some(link);
+            f.announced.insert(*from, link);
+            if f.via != *from && f.link.is_some() {
+                // Somebody passes it on, and goes on so.
+                continue;
+            }
+            (f.via, f.link) = (*from, Some(link));
             let key = FetchKey {
                 room: self.room,
                 from: *from,
@@ -371,20 +372,12 @@ impl Fetches {
         self.links.remove(&peer);
         self.stop_holds(|key| key.peer == peer, ctx);
         let mut out = self.peer_left(peer, ctx);
-        for ((from, offer), f) in &mut self.fetches {
-            if *from != peer {
-                continue;
-            }
-            f.link = None;
-            f.hold.unsaid();
-            f.hold.turn = false;
-            if let Some(swarm) = &mut f.swarm {
-                swarm.detached();
-            }
-            if f.state == State::Fetching {
-                f.state = State::Stalled;
-            }
-            out.push(FetchOut::Changed(*from, *offer));
+        let concerned = self
+            .fetches
+            .iter()
+            .filter(|(_, f)| f.announced.contains_key(&peer));
+        for (from, offer) in concerned.map(|(at, _)| *at).collect::<Vec<_>>() {
+            out.extend(self.leave(self.key(from, offer), peer, ctx));
         }
         out
     }
@@ -395,7 +388,8 @@ impl Fetches {
         self.links.clear();
         self.stop_holds(|_| true, ctx);
         for ((from, offer), f) in &mut self.fetches {
-            f.link = None;
+            f.announced.clear();
+            (f.via, f.link) = (*from, None);
             f.swarm = None;
             if let State::Accepted | State::Fetching | State::Stalled = f.state {
                 let key = FetchKey {
@@ -433,6 +427,7 @@ impl Fetches {
         let transfer = self.transfers;
         f.state = State::Fetching;
         f.transfer = transfer;
+        let root = f.root_for(key);
         f.hold.unsaid();
         if let Some(swarm) = &mut f.swarm {
             swarm.detached();
@@ -440,7 +435,11 @@ impl Fetches {
         ctx.out(Effect::Fetch(
             key,
             f.run,
-            FetchEffect::Attach { link, transfer },
+            FetchEffect::Attach {
+                link,
+                transfer,
+                root,
+            },
         ));
         let mut out = f.verified(key);
         for (entry, ranges) in &f.durable {
@@ -451,14 +450,14 @@ impl Fetches {
                     entry: *entry,
                     ranges,
                 };
-                out.push(FetchOut::Send(key.from, have));
+                out.push(FetchOut::Send(f.via, have));
             }
         }
         let accept = PeerMessage::Accept {
             offer_id: key.offer,
             transfer,
         };
-        out.push(FetchOut::Send(key.from, accept));
+        out.push(FetchOut::Send(f.via, accept));
         out.push(FetchOut::Changed(key.from, key.offer));
         out
     }
@@ -471,6 +470,10 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return Vec::new();
         };
+        let blamed = matches!(code, Code::Corrupt | Code::HashMismatch);
+        if blamed && f.via != key.from {
+            return self.spurn(key, code, ctx);
+        }
         ctx.out(Effect::Fetch(
             key,
             f.run,
@@ -483,14 +486,17 @@ impl Fetches {
             why: code,
         };
         vec![
-            FetchOut::Send(key.from, cancel),
+            FetchOut::Send(f.via, cancel),
             FetchOut::Changed(key.from, key.offer),
         ]
     }
 }
 
 impl Fetch {
-    fn new(name: String, note: Option<String>, count: u32, total: u64, link: LinkId) -> Self {
+    fn new(
+        (name, note, count, total): (String, Option<String>, u32, u64),
+        (from, link): (PeerId, Option<LinkId>),
+    ) -> Self {
         Fetch {
             name,
             note,
@@ -500,7 +506,12 @@ impl Fetch {
             weight: 0,
             pages_due: limits::PAGES_AHEAD,
             state: State::Seen,
-            link: Some(link),
+            via: from,
+            link,
+            announced: link.map(|link| (from, link)).into_iter().collect(),
+            by: from,
+            voucher: None,
+            spurned: BTreeSet::new(),
             declined: None,
             looked_at: false,
             run: 0,
@@ -525,15 +536,18 @@ impl Fetch {
         let count = u32::try_from(record.entries.len()).ok()?;
         let total = crate::offer::total(&record.entries)?;
         let mut f = Fetch {
-            entries: record.entries.clone(),
+            entries: record.entries.to_vec(),
             weight: record.entries.iter().map(crate::offer::weight).sum(),
             state: State::Queued,
-            link: None,
+            voucher: record.voucher.clone(),
             hold: Hold::of(record.hold),
             durable: saved.ranges.iter().cloned().collect(),
             done: saved.done.iter().cloned().collect(),
             record: Some(Arc::new(record.clone())),
-            ..Fetch::new(record.name.clone(), None, count, total, LinkId([0; 8]))
+            ..Fetch::new(
+                (record.name.clone(), None, count, total),
+                (record.key.from, None),
+            )
         };
         f.measure();
         Some(f)
@@ -618,7 +632,7 @@ impl Fetch {
             let message = PeerMessage::OfferDone {
                 offer_id: key.offer,
             };
-            out.push(FetchOut::Send(key.from, message));
+            out.push(FetchOut::Send(self.via, message));
         }
         out
     }
@@ -628,7 +642,7 @@ impl Fetch {
         for entry in self.done.keys() {
             all.insert(u64::from(*entry), u64::from(*entry) + 1);
         }
-        say_verified(key, self.transfer, &all)
+        say_verified(key, (self.via, self.transfer), &all)
     }
 
     fn done_bytes(&self) -> u64 {
@@ -639,14 +653,14 @@ impl Fetch {
 }
 
 /// Tells the sender which entries are complete.
-fn say_verified(key: FetchKey, transfer: u32, entries: &RangeSet) -> Vec<FetchOut> {
+fn say_verified(key: FetchKey, (to, transfer): (PeerId, u32), entries: &RangeSet) -> Vec<FetchOut> {
     let message = |entries| {
         let message = PeerMessage::Verified {
             offer_id: key.offer,
             transfer,
             entries,
         };
-        FetchOut::Send(key.from, message)
+        FetchOut::Send(to, message)
     };
     entries.split(limits::MAX_RANGES).map(message).collect()
 }

@@ -6,6 +6,7 @@ use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::ServerMessage;
 use kith_protocol::sealed::{Hello, SealedBody};
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, Invite, LinkId, OfferId, PeerId, RoomId, Sid};
 
 use crate::record::{ChatRecord, FetchKey, OfferRecord};
@@ -50,6 +51,8 @@ pub enum Input {
     Fetch(FetchKey, u32, FetchNews),
     /// From a hold worker.
     Hold(HoldKey, u32, HoldNews),
+    /// What the files of an offer of ours hash to; `None` if they cannot be read.
+    Vouched(RoomId, OfferId, Option<Box<Voucher>>),
     /// A store job is durable.
     Stored(JobId),
     /// A store job failed; nothing of it was stored.
@@ -349,6 +352,8 @@ pub enum FetchNews {
     /// These entries are complete, their hashes right, and they have these names, relative to the
     /// folder. Empty files and folders too.
     Finished(Vec<(u32, String)>),
+    /// Who passes the offer on says of it what the voucher does not.
+    Untrue,
     /// Complete, hash wrong; its part file is empty again.
     Mismatch {
         /// Which entry.

@@ -1,9 +1,13 @@
 //! What outlives the process: the records the engine asks the store to keep, and what it gets
 //! back at the next start.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use kith_api::{Strategy, TransferSettings};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{IdPk, MsgId, OfferId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +87,7 @@ pub struct FetchKey {
 }
 
 /// A fetch that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRecord {
     /// Which.
     pub key: FetchKey,
@@ -94,11 +98,13 @@ pub struct FetchRecord {
     /// The name of the offer.
     pub name: String,
     /// The manifest.
-    pub entries: Vec<Entry>,
+    pub entries: Arc<[Entry]>,
     /// Top-level names that had to change: `(as offered, as written)`.
     pub roots: Vec<(String, String)>,
     /// Held back by its user, and how it stands among others: see [`crate::queue`].
     pub hold: Hold,
+    /// With it the offer may be passed on.
+    pub voucher: Option<Box<Voucher>>,
 }
 
 /// What the user wants of a fetch, beside having it.
@@ -155,6 +161,22 @@ pub struct SavedFetch {
     pub ranges: Vec<(u32, RangeSet)>,
     /// Entries that are complete, with their final names.
     pub done: Vec<(u32, String)>,
+}
+
+impl SavedFetch {
+    /// Whether everything of it was fetched.
+    pub fn is_whole(&self) -> bool {
+        self.done.len() == self.record.entries.len()
+    }
+}
+
+/// A fetch that is complete, to be passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// What, and where it is. It has a voucher.
+    pub record: Arc<FetchRecord>,
+    /// The final names of its entries, relative to the folder.
+    pub names: Arc<BTreeMap<u32, String>>,
 }
 
 /// One person's log in a room, as far as we have it.

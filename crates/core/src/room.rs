@@ -18,6 +18,7 @@ use kith_api::ApiError;
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::invite::RoomKeys;
 use kith_protocol::peer::PeerMessage;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, Invite, OfferId, PeerId, RoomId, Sid};
 
 use crate::chat::Chat;
@@ -133,6 +134,10 @@ impl Room {
         self.open = true;
         self.unsettled = true;
         self.changes.room = true;
+        for passed in self.fetches.passed() {
+            let out = self.serves.pass_on(passed, ctx.now.unix_ms, &[]);
+            self.apply_serves(out, ctx);
+        }
         let out = self.chat.on_time(ctx);
         self.apply_chat(out, ctx);
         self.session.start(ctx);
@@ -268,6 +273,12 @@ impl Room {
     /// News of a serve worker.
     pub fn on_serve(&mut self, key: ServeKey, run: u32, news: ServeNews, ctx: &mut Ctx<'_>) {
         let out = self.serves.handle(key, run, news, ctx);
+        self.apply_serves(out, ctx);
+    }
+
+    /// What the files of an offer of ours hash to.
+    pub fn on_vouched(&mut self, offer: OfferId, voucher: Option<Box<Voucher>>, ctx: &mut Ctx<'_>) {
+        let out = self.serves.on_vouched(offer, voucher);
         self.apply_serves(out, ctx);
     }
 

@@ -6,9 +6,13 @@
 //! An offer is announced on every new link, but not to an app session that declined it. A receiver
 //! first says what it has, then accepts; a worker then sends the rest. What the receiver
 //! acknowledges is durable there.
+//!
+//! What we have fetched whole from somebody else is passed on the same way, under its own id, once who
+//! offers has vouched for it: see `passing`.
 
 mod hold;
 mod offering;
+mod passing;
 mod progress;
 mod spread;
 mod strategy;
@@ -22,12 +26,14 @@ use kith_api::{Strategy, Traffic};
 use kith_protocol::ids::Digest;
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, frame, limits};
 
 use crate::effect::{Effect, ServeEffect};
 use crate::engine::Ctx;
 use crate::input::ServeKey;
 use crate::offer;
+use crate::record::Passed;
 use crate::time::Mono;
 use hold::{Hold, Why};
 use spread::Spread;
@@ -77,11 +83,25 @@ struct Offer {
     /// As the user has chosen, and as it is done while anybody is served.
     chosen: Option<Strategy>,
     mode: strategy::Mode,
+    /// Somebody else's, which we pass on.
+    passed: Option<Passed>,
+    /// What receivers need to pass it on.
+    word: Word,
     /// Who is linked with us and was told of the offer.
     met: BTreeSet<PeerId>,
     /// When it was made, milliseconds since 1970.
     at: u64,
     receivers: BTreeMap<PeerId, Receiver>,
+}
+
+/// Our word on what the files of an offer hash to.
+#[derive(Debug, Default)]
+enum Word {
+    #[default]
+    Ungiven,
+    /// They are being hashed.
+    Asked,
+    Given(Box<Voucher>),
 }
 
 #[derive(Debug)]
@@ -145,6 +165,8 @@ pub enum ServeOut {
     Send(PeerId, PeerMessage),
     /// The offer's view may have changed.
     Changed(OfferId),
+    /// Somebody's offer is passed on no longer.
+    KeptBack(PeerId, OfferId),
 }
 
 impl Serves {
@@ -314,7 +336,11 @@ impl Serves {
                 offer_id,
                 bytes_per_s,
             } => self.on_pace(peer, offer_id, bytes_per_s, ctx),
-            PeerMessage::OfferDone { offer_id } => self.finish(peer, offer_id, State::Done, ctx),
+            PeerMessage::OfferDone { offer_id } => {
+                let mut out = self.finish(peer, offer_id, State::Done, ctx);
+                out.extend(self.vouch(peer, offer_id, ctx));
+                out
+            }
             PeerMessage::Decline { offer_id, why } => {
                 self.finish(peer, offer_id, State::Declined(why), ctx)
             }
@@ -338,6 +364,8 @@ impl Serves {
             | PeerMessage::Swarm { .. }
             | PeerMessage::Holds { .. }
             | PeerMessage::Pull { .. }
+            | PeerMessage::Voucher { .. }
+            | PeerMessage::StandIn { .. }
             | PeerMessage::LetGo { .. }
             | PeerMessage::Strand { .. }
             | PeerMessage::Bye { .. }
@@ -345,7 +373,7 @@ impl Serves {
         }
     }
 
-    /// Whether it is an offer of ours.
+    /// Whether we serve it: an offer of ours, or one that we pass on.
     pub fn has(&self, id: OfferId) -> bool {
         self.offers.contains_key(&id)
     }

@@ -13,8 +13,10 @@ use kith_core::record::{
     ChatRecord, FetchKey, FetchRecord, LogHead, PeerRecord, Put, RoomRecord, Saved, SavedFetch,
 };
 use kith_peer::store::{Report, SCHEMA, Store, StoreError, Writer};
+use kith_protocol::ids::{Digest, Signature};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, IdPk, MsgId, OfferId, PeerId, RoomId};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -85,6 +87,12 @@ fn fetch(key: FetchKey, entries: usize) -> FetchRecord {
             .collect(),
         hold: Default::default(),
         roots: vec![("a".into(), "a (2)".into())],
+        voucher: Some(Box::new(Voucher {
+            by: IdPk([3; 32]),
+            root: Digest([4; 32]),
+            to: vec![ANN],
+            sig: Signature([5; 64]),
+        })),
     }
 }
 

@@ -18,6 +18,10 @@ const KIND_ACK: u8 = 2;
 const KIND_HASHES: u8 = 3;
 const KIND_PADDING: u8 = 4;
 
+/// The entry number of [`Hashes`] that are of whole entries, one for each from entry `first` on: all of
+/// them come before any chunk from whoever passes on an offer of somebody else.
+pub const ROOTS: u32 = u32::MAX;
+
 /// A parsed frame. The payload's checksum is *not* yet compared: that costs CPU and belongs to a
 /// worker, see [`Chunk::digest`].
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub mod room;
 pub mod sdp;
 pub mod sealed;
 pub mod tree;
+pub mod voucher;
 
 pub use code::Code;
 pub use ids::{CallId, IdPk, LinkId, MsgId, OfferId, PeerId, RoomId, Sid};

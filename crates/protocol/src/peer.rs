@@ -8,6 +8,7 @@ use crate::code::Code;
 use crate::ids::{Digest, MsgId, OfferId, PeerId, SealTag};
 use crate::limits;
 use crate::ranges::RangeSet;
+use crate::voucher::Voucher;
 
 /// One message on `messages` (reliable, ordered).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +217,28 @@ pub enum PeerMessage {
         /// Which chunks.
         ranges: RangeSet,
     },
+    /// From who offers, to a receiver that has everything: with this it may pass the offer on.
+    Voucher {
+        /// The offer.
+        offer_id: OfferId,
+        /// For whoever has it from the receiver.
+        voucher: Box<Voucher>,
+    },
+    /// From a receiver that has everything of another's offer: it serves it as who offers would, under
+    /// the same id. Entries are asked for, and before its chunks come the hashes of all entries (see
+    /// [`crate::frame::ROOTS`]).
+    StandIn {
+        /// The offer.
+        offer_id: OfferId,
+        /// As in `offer`.
+        name: String,
+        /// As in `offer`.
+        entries: u32,
+        /// As in `offer`.
+        total: u64,
+        /// Of who offers.
+        voucher: Box<Voucher>,
+    },
     /// Between receivers: the sender of this holds nothing of it any more, or does not serve it.
     LetGo {
         /// Whose offer it is.
@@ -404,6 +427,19 @@ impl PeerMessage {
                 })
             }
             PeerMessage::Swarm { to, .. } => bound(to.len() <= limits::MAX_NAMED, "to"),
+            PeerMessage::Voucher { voucher, .. } => {
+                bound(voucher.to.len() <= limits::MAX_NAMED, "to")
+            }
+            PeerMessage::StandIn {
+                name,
+                entries,
+                voucher,
+                ..
+            } => {
+                bound(name.len() <= limits::MAX_PATH, "name")?;
+                bound((1..=limits::MAX_ENTRIES).contains(entries), "entries")?;
+                bound(voucher.to.len() <= limits::MAX_NAMED, "to")
+            }
             PeerMessage::Holds { parts, .. } => {
                 let ranges: usize = parts.iter().map(|(_, r)| r.ranges().len()).sum();
                 bound(

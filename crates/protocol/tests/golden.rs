@@ -18,6 +18,7 @@ use kith_protocol::room::{
     CallNews, CallStep, ClientMessage, IceServer, LeftWhy, Member, RoomInfo, ServerMessage,
 };
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{CallId, Code, IdPk, LinkId, MsgId, OfferId, PeerId, RoomId, Sid, frame};
 
 const SID: Sid = Sid([1; 16]);
@@ -226,6 +227,12 @@ fn server_messages() {
 
 #[test]
 fn peer_messages() {
+    let voucher = |to| Voucher {
+        by: IdPk([7; 32]),
+        root: Digest([8; 32]),
+        to,
+        sig: Signature([9; 64]),
+    };
     let (offer_id, why, entry) = (OFFER, Code::Cancelled, 7);
     let ranges = set(&[(0, 3), (9, u64::MAX)]);
     let entries = vec![
@@ -362,6 +369,17 @@ fn peer_messages() {
             entry,
             ranges,
         },
+        PeerMessage::Voucher {
+            offer_id,
+            voucher: Box::new(voucher(Vec::new())),
+        },
+        PeerMessage::StandIn {
+            offer_id,
+            name: "photos".into(),
+            entries: 3,
+            total: 70_000,
+            voucher: Box::new(voucher(vec![PeerId([6; 16])])),
+        },
         PeerMessage::LetGo {
             from: PeerId([6; 16]),
             offer_id,
@@ -399,7 +417,7 @@ fn peer_messages() {
     kinds!(
         &values, PeerMessage: Confirm, ChatSync, Chat, ChatAck, Offer, Entries, Browse, Accept,
         Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Pause, Resume, Pace,
-        Swarm, Holds, Pull, LetGo, Strand,
+        Swarm, Holds, Pull, Voucher, StandIn, LetGo, Strand,
         Bye, = Unknown
     );
     let write = |m: &PeerMessage| String::from_utf8(m.to_bytes().to_vec()).unwrap();

@@ -4,12 +4,12 @@
 use std::str::from_utf8;
 
 use bytes::Bytes;
-use kith_core::record::{ChatRecord, FetchRecord, PeerRecord, RoomRecord};
+use kith_core::record::{ChatRecord, PeerRecord, RoomRecord};
 use kith_peer::disk::{MAX_NAME, SafePath};
 use kith_protocol::frame::{self, Frame};
 use kith_protocol::ids::Digest;
 use kith_protocol::invite::ServerAddr;
-use kith_protocol::peer::{Beat, PeerMessage, StrandStep, clean_name, is_unprintable};
+use kith_protocol::peer::{Beat, Entry, PeerMessage, StrandStep, clean_name, is_unprintable};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, ServerMessage};
 use kith_protocol::sealed::{Envelope, Hello, SealedBody};
@@ -363,7 +363,7 @@ fn record(input: &[u8]) -> u64 {
     if let Ok(r) = serde_json::from_slice::<ChatRecord>(input) {
         out = kind(&r.text) ^ 2;
     }
-    if let Ok(r) = serde_json::from_slice::<FetchRecord>(input) {
+    if let Ok(r) = serde_json::from_slice::<Vec<Entry>>(input) {
         out = kind(&format!("{r:?}"));
     }
     out

@@ -66,6 +66,7 @@ pub(super) struct World {
     pub(super) serves: Vec<(ServeKey, u32)>,
     pub(super) fetches: Vec<(FetchKey, u32)>,
     pub(super) holds: Vec<(HoldKey, u32)>,
+    pub(super) vouched: Vec<(RoomId, OfferId, Vec<PeerId>)>,
     pub(super) jobs: Vec<JobId>,
     pub(super) loads: Vec<JobId>,
     pub(super) tags: BTreeMap<LinkId, (SealTag, Digest)>,
@@ -137,6 +138,7 @@ impl World {
             serves: Vec::new(),
             fetches: Vec::new(),
             holds: Vec::new(),
+            vouched: Vec::new(),
             jobs: Vec::new(),
             loads: Vec::new(),
             tags: BTreeMap::new(),
@@ -258,6 +260,7 @@ impl World {
                     self.holds.push((key, run));
                 }
             }
+            Effect::Vouch(room, offer, to) => self.vouched.push((room, offer, to)),
             Effect::Bound(_, rate) => assert!(rate.is_none_or(|r| r >= limits::MIN_PACE)),
             Effect::Store(job, _) => self.jobs.push(job),
             Effect::LoadChat { job, max, .. } => {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kith_core::Mono;
 use kith_core::pace::Bucket;
+use kith_core::record::Passed;
 use kith_protocol::ids::Digest;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{Code, LinkId, derive, frame};
 
 use super::dice::Dice;
-use super::node::Worker;
+use super::node::{Source, Worker};
 
 /// Chunks that go together.
 pub(crate) const BATCH: usize = 16;
@@ -70,6 +71,8 @@ pub(crate) enum Step {
     Read(u32),
     /// What the chunks of an entry must be.
     Hashes(u32),
+    /// What all files must hash to.
+    Roots,
 }
 
 /// A serve worker.
@@ -92,6 +95,8 @@ pub(crate) struct Serving {
     /// What the receiver wants at most, and when the next may go by all bounds.
     pub pace: Bucket,
     pub ready_at: u64,
+    /// It is somebody else's offer.
+    pub passed: Option<Passed>,
 }
 
 impl Worker for Serving {
@@ -107,9 +112,12 @@ impl Serving {
         entries: &[Entry],
         done: &RangeSet,
         have: &BTreeMap<u32, RangeSet>,
-        pull: bool,
+        (pull, passed): (bool, Option<Passed>),
     ) -> Self {
         let mut steps = VecDeque::new();
+        if passed.is_some() {
+            steps.push_back(Step::Roots);
+        }
         for (n, entry) in (0u32..).zip(entries) {
             if entry.dir || done.contains(n.into()) {
                 continue;
@@ -143,6 +151,7 @@ impl Serving {
             held: false,
             pace: Bucket::new(None, Mono(0)),
             ready_at: 0,
+            passed,
         }
     }
 
@@ -155,6 +164,23 @@ impl Serving {
     pub fn want(&mut self, entry: u32, ranges: &RangeSet) {
         self.arrived(ranges);
         self.wants.extend(batches(entry, ranges));
+    }
+
+    /// The chunks of a file, if it is there as it was offered.
+    pub fn tokens<'a>(
+        &self,
+        disk: &'a Disk,
+        source: Option<&'a Source>,
+        entry: u32,
+    ) -> Option<&'a [u64]> {
+        let Some(Passed { record, names }) = &self.passed else {
+            return Some(&source?.tokens[entry as usize]);
+        };
+        let e = &record.entries[entry as usize];
+        let at = (record.dir.clone(), names.get(&entry)?.clone());
+        let tokens = disk.files.get(&at)?;
+        let same = e.dir || tokens.len() as u64 == frame::chunks(e.size);
+        same.then_some(tokens)
     }
 
     /// What comes next.
@@ -178,6 +204,18 @@ fn batches(entry: u32, ranges: &RangeSet) -> Vec<Step> {
 /// A fetch that was cancelled leaves nothing unfinished.
 pub(crate) fn discard(disk: &mut Disk, tag: &str) {
     disk.parts.retain(|(t, _), _| t != tag);
+}
+
+/// The hashes of all files of an offer; `of` has the chunks of each.
+pub(crate) fn roots<'a>(
+    entries: &[Entry],
+    of: impl Fn(u32) -> Option<&'a [u64]>,
+) -> Option<Vec<Digest>> {
+    let root = |(n, e): (u32, &Entry)| match e.dir {
+        true => Some(Digest([0; 32])),
+        false => of(n).map(digest),
+    };
+    (0u32..).zip(entries).map(root).collect()
 }
 
 /// The hash of a file.

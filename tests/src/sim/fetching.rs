@@ -7,7 +7,7 @@ use kith_core::input::{FetchNews, Refusal};
 use kith_core::record::FetchRecord;
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId, frame};
+use kith_protocol::{Code, LinkId, frame, voucher};
 
 use super::dice::Dice;
 use super::disk::{BATCH, Disk, Part, digest};
@@ -27,6 +27,9 @@ pub(crate) enum Job {
     Piece(u32, Piece, Option<(LinkId, u32)>),
     Hashes(u32, Vec<u64>),
     Expect(u32, Digest),
+    /// What comes now is from who offers, or from somebody who passes it on, with this root.
+    From(Option<Digest>),
+    Roots(Vec<Digest>),
 }
 
 /// A fetch worker.
@@ -45,6 +48,10 @@ pub(crate) struct Fetching {
     done: BTreeMap<u32, String>,
     open: BTreeMap<u32, Open>,
     expected: BTreeMap<u32, Digest>,
+    /// Somebody passes it on, with this root, and has not said what all files hash to.
+    awaits: Option<Digest>,
+    /// It has been said.
+    vouched: bool,
     /// What the chunks of entries must be.
     known: BTreeMap<u32, Vec<u64>>,
     ready: Vec<u32>,
@@ -95,6 +102,8 @@ impl Fetching {
             done,
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
+            awaits: None,
+            vouched: false,
             known: BTreeMap::new(),
             ready: Vec::new(),
             unsynced: 0,
@@ -187,6 +196,14 @@ impl Fetching {
                     news.push(FetchNews::Hashed { entry, end });
                 }
                 Some(Job::Hashes(..)) => {}
+                Some(Job::From(root)) => self.awaits = root.filter(|_| !self.vouched),
+                Some(Job::Roots(roots)) if self.awaits == Some(voucher::root(&roots)) => {
+                    (self.awaits, self.vouched) = (None, true);
+                    let all = (0u32..).zip(roots);
+                    self.queue.extend(all.map(|(e, root)| Job::Expect(e, root)));
+                }
+                Some(Job::Roots(_)) if self.awaits.is_some() => news.push(FetchNews::Untrue),
+                Some(Job::Roots(_)) => {}
                 Some(Job::Expect(entry, hash)) => {
                     let known = self.record.entries.get(entry as usize);
                     if known.is_some_and(|e| !e.dir) && !self.done.contains_key(&entry) {
@@ -264,7 +281,7 @@ impl Fetching {
             .insert(piece.index, piece.token);
         open.have.insert(piece.index, piece.index + 1);
         open.fresh.insert(piece.index, piece.index + 1);
-        if chunks == 1 {
+        if chunks == 1 && !self.vouched && self.awaits.is_none() {
             let only = digest(&[piece.token]);
             self.expected.entry(entry).or_insert(only);
         }
@@ -361,7 +378,7 @@ impl Fetching {
     }
 
     fn finish_folders(&mut self, disk: &mut Disk, news: &mut Vec<FetchNews>) {
-        let entries = || (0u32..).zip(&self.record.entries);
+        let entries = || (0u32..).zip(self.record.entries.iter());
         if entries().any(|(i, e)| !e.dir && !self.done.contains_key(&i)) {
             return;
         }

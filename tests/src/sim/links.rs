@@ -87,7 +87,7 @@ impl World {
                     ranges,
                 } = &*m
                 {
-                    self.unpromise(n, peer, *offer_id, *entry, ranges);
+                    self.unpromise(n, *offer_id, *entry, ranges);
                 }
                 if let PeerMessage::Verified {
                     transfer, entries, ..
@@ -229,9 +229,10 @@ impl World {
         if let Some(end) = self.net.ends.get_mut(&(link, n)) {
             let queue = match packet {
                 Packet::Message(_) | Packet::Beat(_) => &mut end.messages,
-                Packet::Ack { .. } | Packet::Chunks { .. } | Packet::Hashes { .. } => {
-                    &mut end.files
-                }
+                Packet::Ack { .. }
+                | Packet::Chunks { .. }
+                | Packet::Roots { .. }
+                | Packet::Hashes { .. } => &mut end.files,
             };
             queue.push_back(packet);
             // A peer that says again what it has, over half a path, may have a window sent again.
@@ -302,6 +303,10 @@ impl World {
             } => {
                 self.heard(n, link);
                 return self.chunks(n, link, transfer, entry, &pieces);
+            }
+            Packet::Roots { transfer, roots } => {
+                self.heard(n, link);
+                return self.roots(n, link, transfer, roots);
             }
             Packet::Hashes {
                 transfer,

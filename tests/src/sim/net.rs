@@ -34,6 +34,11 @@ pub(crate) enum Packet {
         entry: u32,
         pieces: Vec<Piece>,
     },
+    /// What whole files must hash to.
+    Roots {
+        transfer: u32,
+        roots: Vec<Digest>,
+    },
     /// What the chunks of an entry must be.
     Hashes {
         transfer: u32,

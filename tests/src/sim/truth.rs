@@ -133,27 +133,16 @@ impl World {
     }
 
     /// What was acknowledged is asked for again: the promise is off.
-    pub(super) fn unpromise(
-        &mut self,
-        n: usize,
-        peer: PeerId,
-        offer: OfferId,
-        entry: u32,
-        ranges: &RangeSet,
-    ) {
-        let key = FetchKey {
-            room: self.room,
-            from: peer,
-            offer,
-        };
+    pub(super) fn unpromise(&mut self, n: usize, offer: OfferId, entry: u32, ranges: &RangeSet) {
         let wanted = |i: &u64| ranges.contains(*i);
         let node = &mut self.nodes[n];
         let running = node
             .process
             .iter_mut()
             .flat_map(|p| p.transfers.values_mut());
-        let running = running.filter(|(k, _)| *k == key).map(|(_, p)| p);
-        for promise in running.chain(node.promises.get_mut(&key)) {
+        let running = running.filter(|(k, _)| k.offer == offer).map(|(_, p)| p);
+        let told = node.promises.iter_mut().filter(|(k, _)| k.offer == offer);
+        for promise in running.chain(told.map(|(_, p)| p)) {
             if let Some(chunks) = promise.chunks.get_mut(&entry) {
                 chunks.retain(|i| !wanted(i));
             }

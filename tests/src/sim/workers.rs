@@ -5,12 +5,13 @@ use kith_core::Mono;
 use kith_core::effect::{FetchEffect, ServeEffect};
 use kith_core::input::{FetchNews, Refusal, ServeKey, ServeNews};
 use kith_core::record::FetchKey;
-use kith_protocol::ids::Digest;
+use kith_protocol::ids::{Digest, Signature};
 use kith_protocol::limits::CHUNK;
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId};
+use kith_protocol::voucher::{self, Voucher};
+use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId};
 
-use super::disk::{self, Serving, Step, WINDOW, digest};
+use super::disk::{self, Serving, Step, WINDOW, digest, roots};
 use super::fetching::{Fetching, Job};
 use super::net::{Packet, Piece};
 use super::node::{of_run, stop_run};
@@ -32,13 +33,20 @@ impl World {
                 done,
                 have,
                 pull,
+                passed,
             } => {
-                if !p.offered.contains(&key.offer) {
+                if passed.is_none() && !p.offered.contains(&key.offer) {
                     let news = ServeNews::Failed(Code::SourceGone);
                     p.local.push_back(Input::Serve(key, run, news));
                     return;
                 }
-                let serving = Serving::new((run, link, transfer), &entries, &done, &have, pull);
+                let serving = Serving::new(
+                    (run, link, transfer),
+                    &entries,
+                    &done,
+                    &have,
+                    (pull, passed),
+                );
                 p.serving.insert(key, serving);
             }
             ServeEffect::Want { entry, ranges } => {
@@ -93,11 +101,40 @@ impl World {
         let Some(step) = s.next() else {
             return;
         };
-        if let Some(code) = node.source_fault {
+        let source = node.sources.get(&key.offer);
+        let there = match &step {
+            Step::Send(entry, _) | Step::Read(entry) | Step::Hashes(entry) => {
+                s.tokens(&node.disk, source, *entry).is_some()
+            }
+            Step::Roots => true,
+        };
+        let gone = (!there).then_some(Code::SourceGone);
+        if let Some(code) = node.source_fault.or(gone) {
             s.ended = true;
             return self.input(n, Input::Serve(key, run, ServeNews::Failed(code)));
         }
         let news = match step {
+            Step::Roots => {
+                let Some(passed) = s.passed.clone() else {
+                    return;
+                };
+                let tokens = |entry| s.tokens(&node.disk, source, entry);
+                let roots = roots(&passed.record.entries, tokens);
+                let vouched = passed.record.voucher.as_ref().map(|v| v.root);
+                let Some(mut roots) = roots.filter(|r| Some(voucher::root(r)) == vouched) else {
+                    s.ended = true;
+                    let news = ServeNews::Failed(Code::SourceChanged);
+                    return self.input(n, Input::Serve(key, run, news));
+                };
+                if self.lie_hashes > 0 {
+                    self.lie_hashes -= 1;
+                    roots[0].0[0] ^= 1;
+                }
+                let (transfer, link) = (s.transfer, s.link);
+                self.noise += 1;
+                self.push(n, link, Packet::Roots { transfer, roots });
+                return self.kick(n, key);
+            }
             Step::Send(entry, ranges) => {
                 let all = ranges.ranges().iter().flat_map(|&(a, b)| a..b).collect();
                 s.batch = Some((entry, all));
@@ -105,7 +142,10 @@ impl World {
             }
             Step::Hashes(entry) => {
                 let (transfer, link) = (s.transfer, s.link);
-                let tokens = node.sources[&key.offer].tokens[entry as usize].clone();
+                let tokens = s
+                    .tokens(&node.disk, source, entry)
+                    .unwrap_or_default()
+                    .to_vec();
                 self.noise += 1;
                 let packet = Packet::Hashes {
                     transfer,
@@ -116,8 +156,8 @@ impl World {
                 return self.kick(n, key);
             }
             Step::Read(entry) => {
-                let mut hash = digest(&node.sources[&key.offer].tokens[entry as usize]);
-                if self.lie_hashes > 0 {
+                let mut hash = digest(s.tokens(&node.disk, source, entry).unwrap_or_default());
+                if self.lie_hashes > 0 && s.passed.is_none() {
                     self.lie_hashes -= 1;
                     hash = Digest([7; 32]);
                 }
@@ -143,7 +183,12 @@ impl World {
             left.len().min(s.window)
         };
         s.window -= now.min(s.window);
-        let source = &node.sources[&key.offer].tokens[entry as usize];
+        let source = s.tokens(&node.disk, node.sources.get(&key.offer), entry);
+        let Some(source) = source else {
+            s.ended = true;
+            let (run, news) = (s.run, ServeNews::Failed(Code::SourceGone));
+            return self.input(n, Input::Serve(key, run, news));
+        };
         let mut pieces = Vec::with_capacity(now);
         for index in left.drain(..now) {
             let mut piece = Piece {
@@ -154,7 +199,7 @@ impl World {
             if self.damage > 0 {
                 self.damage -= 1;
                 piece.intact = false;
-            } else if self.lie_chunks > 0 && source.len() > 1 {
+            } else if self.lie_chunks > 0 && (source.len() > 1 || s.passed.is_some()) {
                 // Of a single chunk there is no other word to compare it with.
                 self.lie_chunks -= 1;
                 piece.token ^= 1;
@@ -277,6 +322,37 @@ impl World {
         self.plan_fetch(n, key, run);
     }
 
+    /// Signs what the files of an offer hash to.
+    pub(super) fn vouch(&mut self, n: usize, room: RoomId, offer: OfferId, to: Vec<PeerId>) {
+        let node = &mut self.nodes[n];
+        let (source, by) = (node.sources.get(&offer), node.id_pk);
+        let all = source.and_then(|s| roots(&s.entries, |e| Some(&s.tokens[e as usize][..])));
+        let readable = node.source_fault.is_none();
+        let voucher = all.filter(|_| readable).map(|roots| Voucher {
+            by,
+            root: voucher::root(&roots),
+            to,
+            sig: Signature([0; 64]),
+        });
+        if let Some(p) = node.process.as_mut() {
+            let vouched = Input::Vouched(room, offer, voucher.map(Box::new));
+            p.local.push_back(vouched);
+        }
+    }
+
+    /// Hashes of whole files have come.
+    pub(super) fn roots(&mut self, n: usize, link: LinkId, transfer: u32, roots: Vec<Digest>) {
+        let Some(p) = self.nodes[n].process.as_mut() else {
+            return;
+        };
+        let mut all = p.fetching.iter_mut();
+        if let Some((key, f)) = all.find(|(_, f)| f.attached == Some((link, transfer))) {
+            f.queue.push_back(Job::Roots(roots));
+            let (key, run) = (*key, f.run);
+            self.plan_fetch(n, key, run);
+        }
+    }
+
     /// Hashes have come.
     pub(super) fn hashes(
         &mut self,
@@ -316,10 +392,20 @@ impl World {
                 p.fetching
                     .insert(key, Fetching::new(run, record, ranges, done));
             }
-            FetchEffect::Attach { link, transfer } => {
+            FetchEffect::Detach => {
+                if let Some(f) = of_run(&mut p.fetching, key, run) {
+                    f.attached = None;
+                }
+            }
+            FetchEffect::Attach {
+                link,
+                transfer,
+                root,
+            } => {
                 let promise = node.promises.get(&key).cloned().unwrap_or_default();
                 if let Some(f) = of_run(&mut p.fetching, key, run) {
                     f.attached = Some((link, transfer));
+                    f.queue.push_back(Job::From(root));
                     p.transfers.insert((link, transfer), (key, promise));
                 }
             }

@@ -52,7 +52,7 @@ impl Fetches {
         let saved = self
             .saved
             .get(&at)
-            .filter(|s| s.record.dir == dir && s.record.entries == f.entries);
+            .filter(|s| s.record.dir == dir && s.record.entries[..] == f.entries[..]);
         let record = match (&f.record, saved) {
             (Some(r), _) if r.dir == dir => Arc::clone(r),
             (_, Some(s)) => {
@@ -68,7 +68,7 @@ impl Fetches {
                     .iter()
                     .map(|b| format!("{b:02x}"))
                     .collect();
-                let (name, entries) = (f.name.clone(), f.entries.clone());
+                let (name, entries) = (f.name.clone(), f.entries.as_slice().into());
                 Arc::new(FetchRecord {
                     key,
                     dir,
@@ -77,6 +77,7 @@ impl Fetches {
                     entries,
                     roots: Vec::new(),
                     hold: crate::record::Hold::default(),
+                    voucher: f.voucher.clone(),
                 })
             }
         };
@@ -149,6 +150,7 @@ impl Fetches {
             }
         };
         f.swarm = None;
+        let via = f.via;
         let discarded = f.record.take().is_some();
         f.state = State::Declined;
         // Without a link, what it was told before still stands.
@@ -169,7 +171,7 @@ impl Fetches {
         }
         self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         Ok(vec![
-            FetchOut::Send(key.from, message),
+            FetchOut::Send(via, message),
             FetchOut::Changed(key.from, key.offer),
         ])
     }

@@ -231,10 +231,13 @@ impl Fetches {
 
     /// The sender holds it back, or does not any more.
     pub(super) fn on_held(&mut self, peer: PeerId, offer: OfferId, held: bool) -> Vec<FetchOut> {
-        match self.fetches.get_mut(&(peer, offer)) {
+        let Some(key) = self.served_by(peer, offer) else {
+            return Vec::new();
+        };
+        match self.fetches.get_mut(&(key.from, key.offer)) {
             Some(f) if f.link.is_some() && f.hold.there != held => {
                 f.hold.there = held;
-                vec![FetchOut::Changed(peer, offer)]
+                vec![FetchOut::Changed(key.from, key.offer)]
             }
             Some(_) | None => Vec::new(),
         }
@@ -453,7 +456,7 @@ impl Fetches {
                 // An accept says the same, and comes when the disk is ready.
                 let accepts = held.is_none() && f.state != State::Fetching;
                 if !accepts {
-                    out.push(FetchOut::Send(*from, message));
+                    out.push(FetchOut::Send(f.via, message));
                 }
             }
             let pace = [f.hold.cap, share].into_iter().flatten().min();
@@ -463,7 +466,7 @@ impl Fetches {
                     offer_id: *offer,
                     bytes_per_s: pace,
                 };
-                out.push(FetchOut::Send(*from, pace));
+                out.push(FetchOut::Send(f.via, pace));
             }
         }
         unkept.into_iter().for_each(|key| self.keep(key, ctx));

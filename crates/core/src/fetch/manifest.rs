@@ -3,7 +3,7 @@
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::{Code, LinkId, OfferId, PeerId, limits};
 
-use super::{Fetch, FetchOut, Fetches, MAX_KNOWN, MAX_LOOK, MAX_LOOK_ALL, MAX_MANIFESTS, State};
+use super::{Fetch, FetchOut, Fetches, MAX_LOOK, MAX_LOOK_ALL, MAX_MANIFESTS, State};
 use crate::engine::Ctx;
 use crate::offer;
 use crate::policy;
@@ -23,17 +23,16 @@ impl Fetches {
             from: peer,
             offer: id,
         };
+        let full = self.is_full_of(peer);
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
-            let of_peer = || self.fetches.iter().filter(|((p, _), _)| *p == peer);
-            let open = of_peer().filter(|(_, f)| f.is_open()).count();
-            if open >= limits::MAX_OFFERS || of_peer().count() >= MAX_KNOWN {
+            if full {
                 let why = Code::TooManyOffers;
                 return vec![FetchOut::Send(
                     peer,
                     PeerMessage::Decline { offer_id: id, why },
                 )];
             }
-            let mut f = Fetch::new(name, note, count, total, link);
+            let mut f = Fetch::new((name, note, count, total), (peer, Some(link)));
             f.at = ctx.now.unix_ms;
             self.fetches.insert((peer, id), f);
             return vec![FetchOut::Changed(peer, id)];
@@ -42,10 +41,16 @@ impl Fetches {
             // An id names one manifest for ever; another under the same id is not looked at.
             return Vec::new();
         }
+        f.announced.insert(peer, link);
+        f.note = f.note.take().or(note);
+        if f.via != peer && f.state == State::Fetching {
+            // It comes from somebody who passes it on, and goes on so.
+            return Vec::new();
+        }
         if f.link != Some(link) {
             f.hold.unsaid();
         }
-        f.link = Some(link);
+        (f.via, f.link) = (peer, Some(link));
         // What it says of its own side comes after this.
         f.hold.there = false;
         if f.at == 0 {
@@ -85,13 +90,12 @@ impl Fetches {
     /// A page of a manifest.
     pub(super) fn on_entries(
         &mut self,
-        peer: PeerId,
-        id: OfferId,
+        key: FetchKey,
         first: u32,
         entries: Vec<Entry>,
         ctx: &mut Ctx<'_>,
     ) -> Vec<FetchOut> {
-        let Some(f) = self.fetches.get(&(peer, id)) else {
+        let Some(f) = self.fetches.get(&(key.from, key.offer)) else {
             return Vec::new();
         };
         let fits = f.entries.len() + entries.len() <= f.count as usize;
@@ -100,11 +104,11 @@ impl Fetches {
         }
         match f.state {
             State::Seen => {
-                let mut out = self.look(peer, id, entries);
-                out.extend(self.take_unasked(peer, id, ctx));
+                let mut out = self.look(key, entries, ctx);
+                out.extend(self.take_unasked(key, ctx));
                 out
             }
-            State::Reading { .. } => self.read(peer, id, entries, ctx),
+            State::Reading { .. } => self.read(key, entries, ctx),
             State::Offered
             | State::Queued
             | State::Accepted
@@ -118,17 +122,19 @@ impl Fetches {
     }
 
     /// Nobody wants it yet: as much as there is room for, and no question for more.
-    fn look(&mut self, peer: PeerId, id: OfferId, entries: Vec<Entry>) -> Vec<FetchOut> {
+    fn look(&mut self, key: FetchKey, entries: Vec<Entry>, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let at = (key.from, key.offer);
+        let by = self.fetches.get(&at).map(|f| f.by);
         let unwanted = |of: Option<PeerId>| -> usize {
             let of = self
                 .fetches
-                .iter()
-                .filter(|((p, _), f)| of.is_none_or(|of| of == *p) && !f.is_wanted());
-            of.map(|(_, f)| f.weight).sum()
+                .values()
+                .filter(|f| of.is_none_or(|of| of == f.by) && !f.is_wanted());
+            of.map(|f| f.weight).sum()
         };
-        let left = (MAX_LOOK.saturating_sub(unwanted(Some(peer))))
+        let left = (MAX_LOOK.saturating_sub(unwanted(by)))
             .min(MAX_LOOK_ALL.saturating_sub(unwanted(None)));
-        let Some(f) = self.fetches.get_mut(&(peer, id)) else {
+        let Some(f) = self.fetches.get_mut(&at) else {
             return Vec::new();
         };
         let (had, most) = (f.entries.len(), f.weight + left);
@@ -149,25 +155,19 @@ impl Fetches {
                 true => sum == f.total,
                 false => sum <= f.total,
             });
-            if honest {
-                f.state = State::Offered;
-            } else {
-                f.forget_manifest();
-                f.state = State::Failed(Code::PeerProtocol);
+            if !honest || !f.is_vouched(key) {
+                return self.refuse_manifest(key, ctx);
             }
+            f.state = State::Offered;
         } else if had >= offer::PREVIEW {
             return Vec::new();
         }
-        vec![FetchOut::Changed(peer, id)]
+        vec![FetchOut::Changed(key.from, key.offer)]
     }
 
     /// Takes what its user wants to be taken without being asked, once.
-    fn take_unasked(&mut self, peer: PeerId, id: OfferId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
-        let key = FetchKey {
-            room: self.room,
-            from: peer,
-            offer: id,
-        };
+    fn take_unasked(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let (peer, id) = (key.from, key.offer);
         // What was here whole before was seen by its user, who may have moved it since.
         let known = self.saved.contains_key(&(peer, id));
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
@@ -184,20 +184,11 @@ impl Fetches {
     }
 
     /// The user has taken it: everything.
-    fn read(
-        &mut self,
-        peer: PeerId,
-        id: OfferId,
-        entries: Vec<Entry>,
-        ctx: &mut Ctx<'_>,
-    ) -> Vec<FetchOut> {
-        let key = FetchKey {
-            room: self.room,
-            from: peer,
-            offer: id,
-        };
-        let of_peer = self.fetches.iter().filter(|((p, _), _)| *p == peer);
-        let held: usize = of_peer.map(|(_, f)| f.weight).sum();
+    fn read(&mut self, key: FetchKey, entries: Vec<Entry>, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let (peer, id) = (key.from, key.offer);
+        let by = self.fetches.get(&(peer, id)).map(|f| f.by);
+        let of_peer = self.fetches.values().filter(|f| Some(f.by) == by);
+        let held: usize = of_peer.map(|f| f.weight).sum();
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
             return Vec::new();
         };
@@ -207,7 +198,7 @@ impl Fetches {
             f.state = State::Failed(Code::TooLarge);
             let why = Code::TooManyOffers;
             let decline = PeerMessage::Decline { offer_id: id, why };
-            return vec![FetchOut::Send(peer, decline), FetchOut::Changed(peer, id)];
+            return vec![FetchOut::Send(f.via, decline), FetchOut::Changed(peer, id)];
         }
         let shown = f.entries.len() < offer::PREVIEW;
         f.weight += weight;
@@ -218,10 +209,8 @@ impl Fetches {
             let changed = shown.then_some(FetchOut::Changed(peer, id));
             return ask.into_iter().chain(changed).collect();
         }
-        if offer::total(&f.entries) != Some(f.total) {
-            f.forget_manifest();
-            f.state = State::Failed(Code::PeerProtocol);
-            return vec![FetchOut::Changed(peer, id)];
+        if offer::total(&f.entries) != Some(f.total) || !f.is_vouched(key) {
+            return self.refuse_manifest(key, ctx);
         }
         let State::Reading { dir } = std::mem::replace(&mut f.state, State::Offered) else {
             return Vec::new();
@@ -238,7 +227,7 @@ impl Fetch {
             offer_id: key.offer,
             first: self.entries.len() as u32,
         };
-        FetchOut::Send(key.from, browse)
+        FetchOut::Send(self.via, browse)
     }
 
     /// Keeps what people look at: nobody wants the rest any more.
@@ -248,7 +237,7 @@ impl Fetch {
         self.weight = self.entries.iter().map(offer::weight).sum();
     }
 
-    fn forget_manifest(&mut self) {
+    pub(super) fn forget_manifest(&mut self) {
         self.entries = Vec::new();
         self.weight = 0;
         self.pages_due = limits::PAGES_AHEAD;

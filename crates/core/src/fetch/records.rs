@@ -32,6 +32,7 @@ impl Fetches {
                 let mut out = vec![changed];
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));
+                    out.extend(self.after_complete(key, ctx));
                 } else if f.runs() {
                     out.extend(self.attach(key, ctx));
                 }
@@ -45,7 +46,7 @@ impl Fetches {
                 let mut out = vec![changed];
                 if f.state == State::Fetching {
                     let ack = |ranges| FetchOut::Ack {
-                        peer: key.from,
+                        peer: f.via,
                         transfer: f.transfer,
                         entry,
                         ranges,
@@ -73,7 +74,7 @@ impl Fetches {
                     subtract(&mut rest, &told);
                     if f.state == State::Fetching && chunks > 1 {
                         let ack = |ranges| FetchOut::Ack {
-                            peer: key.from,
+                            peer: f.via,
                             transfer: f.transfer,
                             entry,
                             ranges,
@@ -87,10 +88,11 @@ impl Fetches {
                 }
                 // Of a fetch that has ended the sender has forgotten everything.
                 if f.state == State::Fetching {
-                    out.extend(say_verified(key, f.transfer, &verified));
+                    out.extend(say_verified(key, (f.via, f.transfer), &verified));
                 }
                 if f.is_complete() {
                     out.extend(f.complete(key, ctx));
+                    out.extend(self.after_complete(key, ctx));
                 }
                 out.extend(self.tell(key, &verified, None));
                 out.extend(self.pull(key, ctx));

@@ -297,7 +297,9 @@ impl Fetches {
             return Vec::new();
         };
         let fetching = f.state == State::Fetching;
-        if (!fetching && f.state != State::Stalled) || f.is_held() {
+        // Who passes it on sends everything.
+        let pushed = fetching && f.via != key.from;
+        if (!fetching && f.state != State::Stalled) || f.is_held() || pushed {
             return Vec::new();
         }
         let left = f.total.saturating_sub(f.done_bytes());

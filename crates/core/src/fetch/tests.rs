@@ -1,5 +1,6 @@
 mod holds;
 mod manifests;
+mod passed;
 mod swarms;
 
 use super::*;
@@ -155,7 +156,9 @@ fn is_accept(o: &FetchOut) -> bool {
 fn acks(out: &[FetchOut]) -> Vec<(u32, RangeSet)> {
     let ack = |o: &FetchOut| match o {
         FetchOut::Ack { entry, ranges, .. } => Some((*entry, ranges.clone())),
-        FetchOut::Send(..) | FetchOut::Changed(..) => None,
+        FetchOut::Send(..) | FetchOut::Changed(..) | FetchOut::Pass(_) | FetchOut::KeepBack(..) => {
+            None
+        }
     };
     out.iter().filter_map(ack).collect()
 }
@@ -302,9 +305,10 @@ fn it_says_what_it_has_before_it_accepts() {
         dir: "down".into(),
         tag: "0123456789abcdef".into(),
         name: "files".into(),
-        entries: manifest(),
+        entries: manifest().into(),
         hold: Default::default(),
         roots: vec![],
+        voucher: None,
     };
     let saved = SavedFetch {
         record,

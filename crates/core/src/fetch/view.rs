@@ -69,6 +69,7 @@ impl Fetches {
             },
             path: f.path(),
             why,
+            by: (f.link.is_some() && f.via != from).then_some(f.via),
             strategy: f.swarm.as_ref().map(|_| Strategy::Swarm),
             receivers: Vec::new(),
             traffic: f.traffic,

@@ -112,7 +112,7 @@ impl Fetches {
                 let mut ranges = RangeSet::new();
                 ranges.insert(index, index.saturating_add(1));
                 vec![FetchOut::Send(
-                    key.from,
+                    f.via,
                     PeerMessage::Want {
                         offer_id: key.offer,
                         entry,
@@ -166,8 +166,10 @@ impl Fetches {
                     entry,
                     ranges,
                 };
-                vec![FetchOut::Send(key.from, want), changed]
+                let via = self.fetches.get(&(key.from, key.offer)).map(|f| f.via);
+                vec![FetchOut::Send(via.unwrap_or(key.from), want), changed]
             }
+            FetchNews::Untrue => self.spurn(key, Code::PeerProtocol, ctx),
             FetchNews::Failed(code) => self.fail(key, code, ctx),
             FetchNews::Refused(refusal) => self.refuse(key, refusal, ctx),
             // Taken above.

@@ -33,7 +33,10 @@ impl Room {
             match out {
                 ServeOut::Send(peer, message) => self.send(peer, message, ctx),
                 ServeOut::Changed(id) => {
-                    self.changes.offers.insert((self.me, id));
+                    self.changes.offers.insert((self.serves.whose(id), id));
+                }
+                ServeOut::KeptBack(from, id) => {
+                    self.changes.offers.insert((from, id));
                 }
             }
         }
@@ -52,6 +55,15 @@ impl Room {
                     if let Some(link) = self.link(peer) {
                         link.ack(transfer, entry, ranges, ctx);
                     }
+                }
+                FetchOut::Pass(passed) => {
+                    let (at, linked) = (ctx.now.unix_ms, self.linked());
+                    let out = self.serves.pass_on(passed, at, &linked);
+                    self.apply_serves(out, ctx);
+                }
+                FetchOut::KeepBack(id, why) => {
+                    let out = self.serves.keep_back(id, why, ctx);
+                    self.apply_serves(out, ctx);
                 }
                 FetchOut::Changed(peer, id) => {
                     self.unsettled = true;

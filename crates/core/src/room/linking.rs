@@ -154,6 +154,8 @@ impl Room {
             | PeerMessage::Holds { .. }
             | PeerMessage::Pull { .. }
             | PeerMessage::LetGo { .. }
+            | PeerMessage::Voucher { .. }
+            | PeerMessage::StandIn { .. }
             | PeerMessage::Gone { .. } => {
                 let out = self.fetches.on_message(peer, link, message, ctx);
                 self.apply_fetches(out, ctx);

@@ -125,7 +125,9 @@ impl Room {
         if from == self.me {
             self.serves.view(id, |peer| self.name_of(peer))
         } else {
-            self.fetches.view(from, id)
+            let mut view = self.fetches.view(from, id)?;
+            view.receivers = self.serves.passed_to(id, |peer| self.name_of(peer));
+            Some(view)
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::record::{OfferRecord, Put};
 
 use super::hold::said;
 use super::strategy::Mode;
-use super::{Offer, Receiver, ServeOut, Serves, State, stop};
+use super::{Offer, Receiver, ServeOut, Serves, State, Word, stop};
 use crate::engine::Ctx;
 use crate::input::NewOffer;
 use crate::offer;
@@ -54,6 +54,8 @@ impl Serves {
                 } else if !offer.to.is_empty() {
                     offer.to.extend(to);
                 }
+                // It names those for whom it is.
+                offer.word = Word::Ungiven;
                 offer.chosen = new.strategy.or(offer.chosen);
                 offer
                     .receivers
@@ -73,6 +75,8 @@ impl Serves {
                     held: BTreeSet::new(),
                     chosen: new.strategy,
                     mode: Mode::Idle,
+                    passed: None,
+                    word: Word::Ungiven,
                     met: BTreeSet::new(),
                     at: ctx.now.unix_ms,
                     receivers: BTreeMap::new(),
@@ -158,6 +162,8 @@ impl Serves {
             held: record.held.into_iter().collect(),
             chosen: record.strategy,
             mode: Mode::Idle,
+            passed: None,
+            word: Word::Ungiven,
             met: BTreeSet::new(),
             at: record.at,
             receivers: BTreeMap::new(),
@@ -194,7 +200,11 @@ impl Serves {
             return Vec::new();
         };
         let meant = offer.to.is_empty() || offer.to.contains(&peer);
-        if offer.withdrawn.is_some() || !meant {
+        let theirs = offer
+            .passed
+            .as_ref()
+            .is_some_and(|p| p.record.key.from == peer);
+        if offer.withdrawn.is_some() || !meant || theirs {
             return Vec::new();
         }
         let here = offer.held.remove(&peer) || offer.paused;
@@ -214,6 +224,17 @@ impl Serves {
         let mut out = vec![ServeOut::Changed(id)];
         let entries = offer.entries.len() as u32;
         let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);
+        if let Some(voucher) = offer.passed.as_ref().and_then(|p| p.record.voucher.clone()) {
+            // Most have it already: who has not asks for the entries.
+            let stand_in = PeerMessage::StandIn {
+                offer_id: id,
+                name,
+                entries,
+                total,
+                voucher,
+            };
+            return vec![ServeOut::Send(peer, stand_in)];
+        }
         let announce = PeerMessage::Offer {
             offer_id: id,
             name,

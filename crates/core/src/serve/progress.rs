@@ -94,7 +94,12 @@ impl Serves {
                 };
                 vec![ServeOut::Send(peer, message)]
             }
-            ServeNews::Failed(code) => self.give_up(peer, id, code, ctx),
+            ServeNews::Failed(code) => {
+                let mut out = self.give_up(peer, id, code, ctx);
+                // What was somebody's offer is something else by now, or gone.
+                out.extend(self.keep_back(id, code, ctx));
+                out
+            }
         }
     }
 }

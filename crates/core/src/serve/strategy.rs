@@ -130,6 +130,9 @@ impl Offer {
     }
 
     fn decide(&self) -> Mode {
+        if self.passed.is_some() {
+            return Mode::Parallel;
+        }
         let meant = if self.to.is_empty() {
             self.met.len()
         } else {
@@ -210,6 +213,7 @@ impl Offer {
             done: r.verified.clone(),
             have: r.durable.clone(),
             pull,
+            passed: self.passed.clone(),
         };
         let key = ServeKey::new(room, peer, id);
         ctx.out(Effect::Serve(key, run, effect));

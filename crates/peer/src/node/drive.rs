@@ -26,12 +26,14 @@ use super::fetching::{self, Fetching, Start};
 use super::hashing::OfferHashes;
 use super::holding::Holding;
 use super::lanes::Lanes;
+use super::layout;
 use super::links::{Links, Outgoing};
 use super::pacing::Bound;
 use super::server;
 use super::serving::{Plan, Serving, Way};
 use super::subscription::Subscribers;
 use super::tasks::Tasks;
+use super::vouching::OfferRoots;
 use crate::disk::SourceEntry;
 use crate::seal::{Identity, SealContext, SealNews, Sealer};
 use crate::store::{Store, Writer};
@@ -86,6 +88,8 @@ pub(crate) struct State {
     fetches: HashMap<FetchKey, (u32, Fetching)>,
     holds: HashMap<HoldKey, (u32, Holding)>,
     sources: HashMap<(RoomId, OfferId), Arc<[SourceEntry]>>,
+    /// What their files hash to.
+    roots: HashMap<(RoomId, OfferId), Arc<OfferRoots>>,
     /// Bounds that several share.
     bounds: HashMap<effect::Bound, Bound>,
     /// Hashes of offers, for as long as somebody is served who needs them.
@@ -195,6 +199,8 @@ impl Driver {
                 let _ = reply.send(messages.into_iter().map(mark).collect());
             }
             Request::Source(room, offer, source) => {
+                let roots = OfferRoots::new(&source);
+                self.state.roots.insert((room, offer), roots);
                 self.state.sources.insert((room, offer), source);
             }
             // Taken by the loop.
@@ -220,6 +226,7 @@ impl Driver {
             Effect::Serve(key, run, effect) => self.on_serve(key, run, effect),
             Effect::Fetch(key, run, effect) => self.on_fetch(key, run, effect),
             Effect::Bound(of, rate) => self.bound(of).set(rate),
+            Effect::Vouch(room, offer, to) => self.vouch(room, offer, to),
             Effect::Hold(key, run, effect) => self.on_hold(key, run, effect),
             Effect::Store(job, puts) => {
                 self.state.backlog.push_back((job, puts));
@@ -374,17 +381,25 @@ impl Driver {
                 done,
                 have,
                 pull,
+                passed,
                 ..
             } => {
-                let source = self.state.sources.get(&(key.room, key.offer)).cloned();
+                let at = (key.room, key.offer);
+                let roots = self.state.roots.get(&at).cloned();
+                let source = match &passed {
+                    Some(passed) => Some(layout::source(&passed.record, &passed.names)),
+                    None => self.state.sources.get(&at).cloned(),
+                };
                 let Some(source) = source else {
                     let news = kith_core::input::ServeNews::Failed(Code::SourceGone);
                     self.state.local.push_back(Input::Serve(key, run, news));
                     return;
                 };
-                let way = match pull {
-                    true => Way::Pull(self.hashes(key, &source)),
-                    false => Way::Push,
+                let vouched = passed.and_then(|p| Some(p.record.voucher.as_ref()?.root));
+                let way = match vouched {
+                    Some(root) => Way::PassOn(self.hashes(key, &source), root),
+                    None if pull => Way::Pull(self.hashes(key, &source)),
+                    None => Way::Push,
                 };
                 let plan = Plan {
                     key,
@@ -395,6 +410,7 @@ impl Driver {
                     done,
                     have,
                     way,
+                    roots,
                 };
                 let offer = effect::Bound::Offer(key.room, key.offer);
                 let bounds = vec![self.bound(effect::Bound::Up), self.bound(offer)];
@@ -448,9 +464,18 @@ impl Driver {
                     Fetching::start(start, &self.lanes, &self.tasks, self.inputs.clone());
                 self.state.fetches.insert(key, (run, fetching));
             }
-            FetchEffect::Attach { link, transfer } => {
+            FetchEffect::Attach {
+                link,
+                transfer,
+                root,
+            } => {
                 if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
-                    f.attach(link, transfer);
+                    f.attach(link, transfer, root);
+                }
+            }
+            FetchEffect::Detach => {
+                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
+                    f.detach();
                 }
             }
             FetchEffect::AddSource { link, transfer } => {
@@ -487,6 +512,30 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Signs what the files of an offer hash to. What was not read to be served is read first.
+    fn vouch(&mut self, room: RoomId, offer: OfferId, to: Vec<PeerId>) {
+        let source = self.state.sources.get(&(room, offer)).cloned();
+        let roots = self.state.roots.get(&(room, offer)).cloned();
+        let Some((source, roots)) = source.zip(roots) else {
+            let none = Input::Vouched(room, offer, None);
+            return self.state.local.push_back(none);
+        };
+        let identity = Arc::clone(&self.identity);
+        let sign = move |root| Box::new(identity.vouch(&room, &offer, root, to));
+        if let Some(root) = roots.root() {
+            let vouched = Input::Vouched(room, offer, Some(sign(root)));
+            return self.state.local.push_back(vouched);
+        }
+        let inputs = self.inputs.clone();
+        self.tasks.spawn_blocking("vouch", move || {
+            let root = roots.complete(&source).unwrap_or_else(|error| {
+                tracing::info!(%error, "what was offered cannot be vouched for");
+                None
+            });
+            let _ = inputs.blocking_send(Input::Vouched(room, offer, root.map(sign)));
+        });
     }
 
     /// The bound of this, made where there is none yet.

@@ -4,14 +4,17 @@
 //! nothing of ours mixes with what was there; single files are renamed when they are complete.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kith_core::record::FetchRecord;
 use kith_protocol::derive;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 
-use crate::disk::{DiskError, HeldFile, ModTime, PartFile, PartTag, SafePath, Target};
+use crate::disk::{
+    DiskError, EntryKind, HeldFile, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target,
+};
 
 /// Numbers tried for a folder's name before the disk is blamed.
 const MOST_NAMES: u32 = 10_000;
@@ -89,7 +92,7 @@ impl Layout {
             .map(|(a, b)| (a.as_str(), b.as_str()))
             .collect();
         let mut paths = Vec::with_capacity(record.entries.len());
-        for entry in &record.entries {
+        for entry in record.entries.iter() {
             let path = SafePath::from_wire(&entry.path).map_err(|_| bad_name(&entry.path))?;
             paths.push(match roots.get(first(&path)) {
                 Some(root) => moved(&path, root)?,
@@ -224,6 +227,31 @@ pub(crate) fn held(
         None => path,
     };
     HeldFile::open_part(&target, &path, part_tag(&record.tag, entry), e.size)
+}
+
+/// The files of a fetch that is whole, to be sent on: as they were offered, or they count as changed.
+pub(crate) fn source(record: &FetchRecord, names: &BTreeMap<u32, String>) -> Arc<[SourceEntry]> {
+    let dir = Path::new(&record.dir);
+    let entries = (0u32..).zip(record.entries.iter());
+    let source = entries.map(|(index, e)| SourceEntry {
+        wire_path: e.path.clone(),
+        kind: if e.dir {
+            EntryKind::Dir
+        } else {
+            EntryKind::File
+        },
+        size: e.size,
+        mode: e.mode,
+        mtime: ModTime {
+            seconds: e.mtime,
+            nanos: e.mtime_ns,
+        },
+        real: match names.get(&index).map(|name| SafePath::from_wire(name)) {
+            Some(Ok(name)) => dir.join(name.as_str()),
+            Some(Err(_)) | None => PathBuf::new(),
+        },
+    });
+    source.collect()
 }
 
 /// Makes a folder that was not there, under the name or the next free number.

@@ -26,6 +26,7 @@ use crate::rtc::{
     Connection, IceCandidate, IceConfig, IceServer as RtcIceServer, LinkState, PathKind,
     RtcContext, RtcError, RtcEvent,
 };
+use crate::seal;
 
 /// Events of one connection that wait for the core.
 const EVENTS: usize = 32;
@@ -98,6 +99,17 @@ fn cost(effect: &LinkEffect) -> usize {
         }
     }
     cost
+}
+
+/// Whether the voucher in a message, if there is one, was given by who is named in it.
+fn is_vouched(message: &PeerMessage, room: &RoomId) -> bool {
+    match message {
+        PeerMessage::Voucher { offer_id, voucher }
+        | PeerMessage::StandIn {
+            offer_id, voucher, ..
+        } => seal::voucher_holds(voucher, room, offer_id),
+        _ => true,
+    }
 }
 
 /// The task's end of it.
@@ -323,6 +335,10 @@ impl Links {
                 RtcEvent::StateChanged(LinkState::Closed) => return,
                 RtcEvent::ChannelsOpen => LinkNews::ChannelsOpen,
                 RtcEvent::Message(bytes) => match PeerMessage::parse(&bytes) {
+                    Ok(message) if !is_vouched(&message, &key.room) => {
+                        tracing::warn!(peer = %key.peer, "a voucher that nobody gave");
+                        LinkNews::Broken(Code::PeerProtocol)
+                    }
                     Ok(message) => LinkNews::Message(Box::new(message)),
                     Err(error) => {
                         tracing::warn!(peer = %key.peer, %error, "message refused");

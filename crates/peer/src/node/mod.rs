@@ -30,6 +30,7 @@ mod serving;
 mod strands;
 mod subscription;
 mod tasks;
+mod vouching;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

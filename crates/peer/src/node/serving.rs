@@ -14,7 +14,7 @@ use kith_core::input::{Input, ServeKey, ServeNews};
 use kith_protocol::frame::{self, Frame, HEADER};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
-use kith_protocol::{Code, LinkId, limits};
+use kith_protocol::{Code, LinkId, limits, voucher};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::faults::source_code;
@@ -22,6 +22,7 @@ use super::hashing::{Next, OfferHashes, Place};
 use super::lanes::{Lanes, weight};
 use super::pacing::{Bound, Gate};
 use super::tasks::Tasks;
+use super::vouching::{OF_FOLDER, OfferRoots};
 use crate::disk::{ChunkRead, DiskError, EntryKind, SourceEntry, SourceReader};
 use crate::rtc::Lane;
 
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     /// Chunks the receiver has of others.
     pub have: BTreeMap<u32, RangeSet>,
     pub way: Way,
+    /// Where the hashes of whole files are noted, of an offer of ours.
+    pub roots: Option<Arc<OfferRoots>>,
 }
 
 /// What the receiver gets, and in which order.
@@ -52,6 +55,8 @@ pub(crate) enum Way {
     Push,
     /// Hashes of everything, and chunks as they are wanted.
     Pull(Arc<OfferHashes>),
+    /// The hashes of all files, which must be what was vouched for, and then as with `Push`.
+    PassOn(Arc<OfferHashes>, Digest),
 }
 
 /// The handle of a serve at work; dropping it stops the serve.
@@ -126,7 +131,7 @@ impl Serving {
             run: plan.run,
             lane: lanes.get(plan.link),
             window: match plan.way {
-                Way::Push => Some(window),
+                Way::Push | Way::PassOn(..) => Some(window),
                 Way::Pull(_) => None,
             },
             gate,
@@ -325,6 +330,12 @@ impl Reader {
             let hashes = Arc::clone(hashes);
             return self.serve_wanted(&source, &hashes);
         }
+        if let Way::PassOn(hashes, root) = &self.plan.way {
+            let (hashes, root) = (Arc::clone(hashes), *root);
+            if self.send_roots(&source, &hashes, root).is_err() {
+                return;
+            }
+        }
         let mut batch = Batch::default();
         for (entry, file) in (0u32..).zip(source.iter()) {
             if file.kind == EntryKind::Dir || self.plan.done.contains(entry.into()) {
@@ -389,6 +400,7 @@ impl Reader {
                     self.items.blocking_send(page).map_err(|_| Stopped)
                 }
                 Next::Root(entry, hash) => {
+                    self.note(entry, hash);
                     let mut batch = Batch::default();
                     batch.read.push((entry, hash));
                     self.send(&mut batch)
@@ -418,6 +430,66 @@ impl Reader {
                 return;
             }
         }
+    }
+
+    fn note(&self, entry: u32, root: Digest) {
+        if let Some(roots) = &self.plan.roots {
+            roots.note(entry, root);
+        }
+    }
+
+    /// What all files hash to, once that is known to be what was vouched for.
+    fn send_roots(
+        &mut self,
+        source: &[SourceEntry],
+        hashes: &OfferHashes,
+        vouched: Digest,
+    ) -> Result<(), Stopped> {
+        let mut roots = vec![OF_FOLDER; source.len()];
+        let mut at = Place::default();
+        let failed = loop {
+            let more = hashes.more();
+            match hashes.next(&mut at, &RangeSet::new()) {
+                Next::Page(..) => {}
+                Next::Root(entry, root) => {
+                    if let Some(place) = roots.get_mut(entry as usize) {
+                        *place = root;
+                    }
+                }
+                Next::Failed(code) => break Some(code),
+                Next::End => break None,
+                Next::Wait => self.handle.block_on(async {
+                    tokio::select! {
+                        () = more => {}
+                        () = self.items.closed() => {}
+                    }
+                }),
+            }
+            if self.stopped() {
+                return Err(Stopped);
+            }
+        };
+        let changed = (voucher::root(&roots) != vouched).then_some(Code::SourceChanged);
+        if let Some(code) = failed.or(changed) {
+            tracing::info!(code = code.name(), "what was fetched cannot be passed on");
+            let _ = self.items.blocking_send(Item::Failed(code));
+            return Err(Stopped);
+        }
+        for (first, some) in (0u64..)
+            .step_by(limits::MAX_HASHES)
+            .zip(roots.chunks(limits::MAX_HASHES))
+        {
+            let hashes: Vec<u8> = some.iter().flat_map(|root| root.0).collect();
+            let page = Frame::Hashes(frame::Hashes {
+                transfer: self.plan.transfer,
+                entry: frame::ROOTS,
+                first,
+                hashes: hashes.into(),
+            });
+            let page = Item::Hashes(page.to_bytes());
+            self.items.blocking_send(page).map_err(|_| Stopped)?;
+        }
+        Ok(())
     }
 
     fn send_entry(
@@ -456,8 +528,13 @@ impl Reader {
             }
         }
         match (reader.finish(), only) {
-            (Ok(_), Some(frame)) => batch.push(entry, 0, frame),
-            (Ok(hash), None) => batch.read.push((entry, hash)),
+            (Ok(hash), only) => {
+                self.note(entry, hash);
+                match only {
+                    Some(frame) => batch.push(entry, 0, frame),
+                    None => batch.read.push((entry, hash)),
+                }
+            }
             (Err(error), _) => return Ok(Err(error)),
         }
         if batch.is_full() {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use kith_protocol::derive;
-use kith_protocol::ids::{IdPk, PeerId, Signature};
+use kith_protocol::ids::{Digest, IdPk, OfferId, PeerId, RoomId, Signature};
+use kith_protocol::voucher::Voucher;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
@@ -66,6 +67,17 @@ impl Identity {
         Signature(self.id.sign(&cert_message(&noise_pk)).to_bytes())
     }
 
+    /// Our word on what the files of an offer of ours hash to.
+    pub fn vouch(&self, room: &RoomId, offer: &OfferId, root: Digest, to: Vec<PeerId>) -> Voucher {
+        let message = Voucher::message(room, offer, &root, &to);
+        Voucher {
+            by: self.id_pk(),
+            root,
+            to,
+            sig: Signature(self.id.sign(&message).to_bytes()),
+        }
+    }
+
     /// The Noise static secret, for building a handshake.
     pub(super) fn noise_secret(&self) -> &[u8; 32] {
         self.noise.as_bytes()
@@ -83,11 +95,21 @@ impl fmt::Debug for Identity {
 /// Whether `cert` ties `noise_pk` to `id_pk`. Strict Ed25519 (RFC 8032 without small-order keys
 /// or malleable signatures), so that one signature cannot speak for two keys.
 pub(super) fn cert_holds(id_pk: &IdPk, cert: &Signature, noise_pk: &[u8; 32]) -> bool {
+    is_signed(id_pk, &cert_message(noise_pk), cert)
+}
+
+/// Whether who is named in it gave this voucher, for this offer in this room.
+pub(crate) fn voucher_holds(voucher: &Voucher, room: &RoomId, offer: &OfferId) -> bool {
+    let message = Voucher::message(room, offer, &voucher.root, &voucher.to);
+    is_signed(&voucher.by, &message, &voucher.sig)
+}
+
+fn is_signed(id_pk: &IdPk, message: &[u8], sig: &Signature) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&id_pk.0) else {
         return false;
     };
-    let sig = ed25519_dalek::Signature::from_bytes(&cert.0);
-    key.verify_strict(&cert_message(noise_pk), &sig).is_ok()
+    let sig = ed25519_dalek::Signature::from_bytes(&sig.0);
+    key.verify_strict(message, &sig).is_ok()
 }
 
 fn cert_message(noise_pk: &[u8; 32]) -> [u8; 32] {

@@ -34,6 +34,7 @@ use zeroize::Zeroizing;
 
 pub use error::SealError;
 pub use identity::Identity;
+pub(crate) use identity::voucher_holds;
 use shake::{Keys, Setup, Shake};
 
 /// What a seal is bound to, and what our `Hello` says.

@@ -4,6 +4,7 @@
 use kith_core::record::{FetchKey, FetchRecord, Hold};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::voucher::Voucher;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -89,6 +90,8 @@ pub(super) struct FetchHead {
     roots: Vec<(String, String)>,
     #[serde(default)]
     hold: Hold,
+    #[serde(default)]
+    voucher: Option<Box<Voucher>>,
 }
 
 impl FetchHead {
@@ -100,6 +103,7 @@ impl FetchHead {
             name: record.name.clone(),
             roots: record.roots.clone(),
             hold: record.hold,
+            voucher: record.voucher.clone(),
         }
     }
 
@@ -109,9 +113,10 @@ impl FetchHead {
             dir: self.dir,
             tag: self.tag,
             name: self.name,
-            entries,
+            entries: entries.into(),
             roots: self.roots,
             hold: self.hold,
+            voucher: self.voucher,
         }
     }
 }

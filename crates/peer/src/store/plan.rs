@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
     fn fetch(&mut self, record: &FetchRecord) -> Result<()> {
         let head = keys::fetch(keys::FETCH, &record.key);
         let place = keys::manifest(&record.key);
-        let entries = codec::value(&record.entries);
+        let entries = codec::value(&&record.entries[..]);
         let mut same_manifest = false;
         if let Some(old) = self.get(&head)? {
             let old: FetchHead = codec::record(&old, "fetch")?;

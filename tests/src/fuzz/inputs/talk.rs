@@ -2,8 +2,9 @@
 
 use kith_api::Route;
 use kith_core::input::{Candidate, IceState, Input, LinkNews, StrandId, StrandNews};
-use kith_protocol::ids::Digest;
+use kith_protocol::ids::{Digest, Signature};
 use kith_protocol::peer::{Beat, Entry, PeerMessage, PresenceState, StrandStep};
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{LinkId, MsgId, OfferId, PeerId, RoomId, limits, sdp};
 
 use super::super::engine::{PEOPLE, World, fp, id_pk};
@@ -51,7 +52,11 @@ pub(super) fn link(w: &mut World, b: &mut Bytes<'_>) {
             let (id, news) = strand_news(b);
             LinkNews::Strand(id, news)
         }
-        46 | 47 => LinkNews::Message(Box::new(strand(b, peer))),
+        46 => LinkNews::Message(Box::new(strand(b, peer))),
+        47 => {
+            let n = 31 + b.byte() % 2;
+            LinkNews::Message(Box::new(message(w, b, n)))
+        }
         n => LinkNews::Message(Box::new(message(w, b, n % 24))),
     };
     w.give(Input::Link {
@@ -246,6 +251,17 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
             ranges: b.ranges(),
         },
         27 => PeerMessage::LetGo { from, offer_id },
+        31 => PeerMessage::Voucher {
+            offer_id,
+            voucher: voucher(b),
+        },
+        32 => PeerMessage::StandIn {
+            offer_id,
+            name: b.text(),
+            entries: u32::from(b.byte() % 5),
+            total: b.number(),
+            voucher: voucher(b),
+        },
         28 => PeerMessage::Pause {
             offer_id,
             why: (b.byte() > 80).then(|| b.code()),
@@ -262,6 +278,16 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         Ok(message) => message,
         Err(_) => PeerMessage::Bye {},
     }
+}
+
+/// Somebody's, as its signature is checked before the engine hears of it.
+fn voucher(b: &mut Bytes<'_>) -> Box<Voucher> {
+    Box::new(Voucher {
+        by: id_pk(b.byte() % PEOPLE),
+        root: Digest([b.byte(); 32]),
+        to: (0..b.byte() % 3).map(|n| id_pk(n).peer_id()).collect(),
+        sig: Signature([0; 64]),
+    })
 }
 
 pub(super) fn some_offer(w: &World, b: &mut Bytes<'_>) -> (PeerId, OfferId) {

@@ -2,10 +2,11 @@
 
 use kith_core::input::{FetchNews, HoldNews, Input, Refusal, ServeNews};
 use kith_core::record::ChatRecord;
-use kith_protocol::ids::Digest;
+use kith_protocol::ids::{Digest, Signature};
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{LinkId, MsgId};
 
-use super::super::engine::World;
+use super::super::engine::{World, id_pk};
 use super::Bytes;
 
 pub(super) fn loaded(w: &mut World, b: &mut Bytes<'_>) {
@@ -43,13 +44,29 @@ pub(super) fn serve(w: &mut World, b: &mut Bytes<'_>) {
 
 pub(super) fn hold(w: &mut World, b: &mut Bytes<'_>) {
     let Some((key, run)) = b.pick(&w.holds) else {
-        return;
+        return vouched(w, b);
     };
     let news = match b.byte() % 4 {
+        0 if !w.vouched.is_empty() => return vouched(w, b),
         0 => HoldNews::Failed,
         _ => HoldNews::Sent(b.number() >> 20),
     };
     w.give(Input::Hold(key, run, news));
+}
+
+/// What the files of an offer of ours hash to.
+fn vouched(w: &mut World, b: &mut Bytes<'_>) {
+    let Some((room, offer, to)) = b.pick(&w.vouched) else {
+        return;
+    };
+    let voucher = Voucher {
+        by: id_pk(0),
+        root: Digest([b.byte(); 32]),
+        to,
+        sig: Signature([0; 64]),
+    };
+    let voucher = (b.byte() < 200).then(|| Box::new(voucher));
+    w.give(Input::Vouched(room, offer, voucher));
 }
 
 pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
@@ -93,6 +110,7 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
         9 => FetchNews::Refused(refusal(b)),
         10 if b.byte() > 128 => FetchNews::Probed(Err(refusal(b))),
         10 => FetchNews::Probed(Ok(())),
+        11 if b.byte() > 200 => FetchNews::Untrue,
         _ => FetchNews::Failed(b.code()),
     };
     w.give(Input::Fetch(key, run, news));

@@ -24,7 +24,10 @@ impl Receiver {
         out.extend(self.fetches.settle(&waiting, None, ctx));
         let said = |o| match o {
             FetchOut::Send(_, m) => Some(m),
-            FetchOut::Ack { .. } | FetchOut::Changed(..) => None,
+            FetchOut::Ack { .. }
+            | FetchOut::Changed(..)
+            | FetchOut::Pass(_)
+            | FetchOut::KeepBack(..) => None,
         };
         out.into_iter().filter_map(said).collect()
     }

@@ -38,8 +38,11 @@ const TICK: Duration = Duration::from_millis(250);
 pub(crate) enum FetchMessage {
     /// Chunks from the lane.
     Chunks(Vec<Queued>),
-    /// What chunks must hash to.
+    /// What chunks must hash to, or whole files.
     Hashes(QueuedHashes),
+    /// What comes now is from who offers, or from somebody who passes it on: what the hashes of all
+    /// files hash to.
+    From(Option<Digest>),
     /// Some time has passed.
     Tick,
     /// The whole-file hash of an entry.
@@ -91,9 +94,11 @@ impl Fetching {
         }
     }
 
-    /// Takes the frames of `transfer` on `link` from who offers, and no others of theirs.
-    pub fn attach(&mut self, link: LinkId, transfer: u32) {
+    /// Takes the frames of `transfer` on `link` from who offers, and no others of theirs; or from who
+    /// passes it on, with what the hashes of all files must hash to.
+    pub fn attach(&mut self, link: LinkId, transfer: u32, root: Option<Digest>) {
         self.detach();
+        let _ = self.messages.send(FetchMessage::From(root));
         self.lanes.attach(link, transfer, &self.taker);
         self.attached = Some((link, transfer));
     }
@@ -128,7 +133,8 @@ impl Fetching {
         }
     }
 
-    fn detach(&mut self) {
+    /// Takes nothing from who offers, or passes it on, until the next [`Fetching::attach`].
+    pub fn detach(&mut self) {
         if let Some((link, transfer)) = self.attached.take() {
             self.lanes.detach(link, transfer);
         }

@@ -11,6 +11,7 @@ use kith_protocol::LinkId;
 use kith_protocol::frame::{self, Chunk, Hashes};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::voucher;
 use tokio::sync::mpsc;
 
 use super::open::Open;
@@ -98,8 +99,15 @@ pub(super) fn run(
                     Ok(())
                 }
             }
+            Some(FetchMessage::Hashes(queued)) if queued.hashes.entry == frame::ROOTS => {
+                fetch.learn_roots(&queued.hashes)
+            }
             Some(FetchMessage::Hashes(queued)) => {
                 fetch.learn(&queued.hashes);
+                Ok(())
+            }
+            Some(FetchMessage::From(root)) => {
+                fetch.from(root);
                 Ok(())
             }
             Some(FetchMessage::Tick) => {
@@ -116,6 +124,16 @@ pub(super) fn run(
     }
 }
 
+/// What all files must hash to, where somebody passes them on.
+enum Roots {
+    /// Who offers sends: it says so of each file by itself.
+    Unneeded,
+    /// They come, in order; together they must hash to this.
+    Coming(Digest, Vec<Digest>),
+    /// They are known, and expected.
+    Known,
+}
+
 struct Fetch {
     record: Arc<FetchRecord>,
     layout: Layout,
@@ -126,6 +144,8 @@ struct Fetch {
     expected: BTreeMap<u32, Digest>,
     /// What chunks must hash to, from the first on, where who offers has said so.
     hashes: BTreeMap<u32, Vec<Digest>>,
+    /// Of whole files, from somebody who passes the offer on.
+    roots: Roots,
     /// Complete and compared: they wait for their names.
     whole: RangeSet,
     files_left: usize,
@@ -150,6 +170,7 @@ impl Fetch {
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
             hashes: BTreeMap::new(),
+            roots: Roots::Unneeded,
             whole: RangeSet::new(),
             files_left: 0,
             unsynced: 0,
@@ -171,7 +192,7 @@ impl Fetch {
     }
 
     fn count_left(&mut self) {
-        let entries = (0u64..).zip(&self.record.entries);
+        let entries = (0u64..).zip(self.record.entries.iter());
         self.files_left = entries
             .filter(|(i, e)| !e.dir && !self.done.contains(*i))
             .count();
@@ -192,6 +213,40 @@ impl Fetch {
             self.open_entry(entry)?;
         }
         self.try_complete(entry)
+    }
+
+    /// Who sends from now on.
+    fn from(&mut self, root: Option<Digest>) {
+        self.roots = match (root, &self.roots) {
+            (_, Roots::Known) => Roots::Known,
+            (Some(root), _) => Roots::Coming(root, Vec::new()),
+            (None, _) => Roots::Unneeded,
+        };
+    }
+
+    /// What all files hash to, says who passes them on.
+    fn learn_roots(&mut self, page: &Hashes) -> Result<(), DiskError> {
+        let Roots::Coming(vouched, known) = &mut self.roots else {
+            return Ok(());
+        };
+        let all = self.record.entries.len();
+        if page.first != known.len() as u64 || known.len() + page.iter().len() > all {
+            self.report.say(FetchNews::Untrue);
+            return Ok(());
+        }
+        known.extend(page.iter());
+        if known.len() < all {
+            return Ok(());
+        }
+        if voucher::root(known) != *vouched {
+            self.report.say(FetchNews::Untrue);
+            return Ok(());
+        }
+        let roots = std::mem::take(known);
+        self.roots = Roots::Known;
+        (0u32..)
+            .zip(roots)
+            .try_for_each(|(entry, root)| self.expect(entry, root))
     }
 
     /// What chunks of an entry must hash to. Their number is bounded by the manifest.
@@ -333,7 +388,7 @@ impl Fetch {
         }
         open.have.insert(first, end);
         open.fresh.insert(first, end);
-        if frame::chunks(open.size) == 1 {
+        if frame::chunks(open.size) == 1 && matches!(self.roots, Roots::Unneeded) {
             // What who offers says of the only chunk says all of the file, and nothing else does.
             self.expected.entry(entry).or_insert_with(|| open.root());
         }
@@ -364,7 +419,9 @@ impl Fetch {
             self.park()?;
         }
         let have = self.before.remove(&entry).unwrap_or_default();
-        let part = if have.is_empty() && frame::chunks(size) <= 1 {
+        // What cannot be compared yet must be found again.
+        let compared = !matches!(self.roots, Roots::Coming(..));
+        let part = if have.is_empty() && frame::chunks(size) <= 1 && compared {
             self.layout.passing(entry, size, mode)?
         } else {
             self.layout.part(entry, size)?

@@ -1,0 +1,341 @@
+//! Others who pass on what we fetch, and what we may pass on ourselves.
+//!
+//! An offer is found again under its id, whoever serves it. What a stand-in says is compared with the
+//! voucher of who offers: the manifest with the id, the hashes of all files with the voucher's root, each
+//! file with its hash. Who is found wrong is not asked again.
+
+use std::sync::Arc;
+
+use kith_protocol::ids::Digest;
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::voucher::Voucher;
+use kith_protocol::{Code, LinkId, OfferId, PeerId, limits};
+
+use super::{After, Fetch, FetchOut, Fetches, MAX_KNOWN, State};
+use crate::effect::{Effect, FetchEffect};
+use crate::engine::Ctx;
+use crate::offer;
+use crate::record::{FetchKey, Passed, Put, SavedFetch};
+
+impl Fetches {
+    /// The fetch that this peer serves under this id now.
+    pub(super) fn served_by(&self, peer: PeerId, offer: OfferId) -> Option<FetchKey> {
+        let serves = |f: &Fetch| f.via == peer;
+        let own = self.fetches.get(&(peer, offer)).filter(|f| serves(f));
+        if own.is_some() {
+            return Some(self.key(peer, offer));
+        }
+        let mut all = self.fetches.iter();
+        let found = all.find(|((_, id), f)| *id == offer && serves(f) && f.link.is_some());
+        found.map(|((from, id), _)| self.key(*from, *id))
+    }
+
+    /// Whether no more offers that this peer tells us of are remembered.
+    pub(super) fn is_full_of(&self, peer: PeerId) -> bool {
+        let of_peer = || self.fetches.values().filter(|f| f.by == peer);
+        let open = of_peer().filter(|f| f.is_open()).count();
+        open >= limits::MAX_OFFERS || of_peer().count() >= MAX_KNOWN
+    }
+
+    /// Who offers vouches for what we have all of.
+    pub(super) fn on_voucher(
+        &mut self,
+        peer: PeerId,
+        offer: OfferId,
+        voucher: Box<Voucher>,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let key = self.key(peer, offer);
+        let Some(f) = self.fetches.get_mut(&(peer, offer)) else {
+            return Vec::new();
+        };
+        if voucher.by.peer_id() != peer || f.state != State::Done {
+            return Vec::new();
+        }
+        f.voucher = Some(voucher);
+        self.pass(key, ctx)
+    }
+
+    /// Somebody has all of somebody else's offer.
+    pub(super) fn on_stand_in(
+        &mut self,
+        peer: PeerId,
+        link: LinkId,
+        offer: OfferId,
+        (name, count, total): (String, u32, u64),
+        voucher: Box<Voucher>,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let key = self.key(voucher.by.peer_id(), offer);
+        let me = ctx.config.id_pk.peer_id();
+        if key.from == me || key.from == peer || !voucher.is_for(me) {
+            return Vec::new();
+        }
+        let (at, full) = ((key.from, offer), self.is_full_of(peer));
+        let Some(f) = self.fetches.get_mut(&at) else {
+            if full || self.saved.get(&at).is_some_and(SavedFetch::is_whole) {
+                // What was here whole before was seen by its user, who may have moved it since.
+                return Vec::new();
+            }
+            let mut f = Fetch::new((name, None, count, total), (peer, Some(link)));
+            f.voucher = Some(voucher);
+            f.at = ctx.now.unix_ms;
+            let browse = f.browse(key);
+            self.fetches.insert(at, f);
+            return vec![browse, FetchOut::Changed(key.from, offer)];
+        };
+        let same = (&f.name, f.count, f.total) == (&name, count, total);
+        let root = f.voucher.as_ref().map(|v| v.root);
+        if !same || root.is_some_and(|r| r != voucher.root) || f.spurned.contains(&peer) {
+            return Vec::new();
+        }
+        match f.state {
+            // What its sender took back, or our user refused, is not had from others.
+            State::Done | State::Declined | State::Failed(_) => return Vec::new(),
+            State::Withdrawn(Code::Cancelled | Code::SourceChanged) => return Vec::new(),
+            State::Withdrawn(_) if f.has_manifest() => f.state = State::Offered,
+            State::Withdrawn(_) => {
+                f.forget_manifest();
+                f.state = State::Seen;
+            }
+            State::Seen
+            | State::Offered
+            | State::Reading { .. }
+            | State::Queued
+            | State::Accepted
+            | State::Fetching
+            | State::Stalled => {}
+        }
+        f.voucher = f.voucher.take().or(Some(voucher));
+        f.announced.insert(peer, link);
+        match f.link {
+            Some(_) => Vec::new(),
+            None => self.turn_to_another(key, ctx),
+        }
+    }
+
+    /// Somebody serves it no longer: who offers, for everybody, or who passed it on.
+    pub(super) fn on_gone(
+        &mut self,
+        peer: PeerId,
+        offer: OfferId,
+        why: Code,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let at = (peer, offer);
+        let key = self.key(peer, offer);
+        let Some(f) = self.fetches.get_mut(&at) else {
+            return match self.served_by(peer, offer) {
+                Some(key) => self.turn_away(key, peer, ctx),
+                None => Vec::new(),
+            };
+        };
+        f.announced.clear();
+        (f.via, f.link) = (peer, None);
+        // It can never be had: what is unfinished of it is of no use any more.
+        let discard = why == Code::SourceChanged;
+        match f.state {
+            State::Done if why == Code::Cancelled && f.voucher.take().is_some() => {
+                self.keep_voucher(key, ctx);
+                return vec![FetchOut::KeepBack(offer, why)];
+            }
+            State::Done => return Vec::new(),
+            State::Accepted | State::Fetching | State::Stalled => {
+                ctx.out(Effect::Fetch(key, f.run, FetchEffect::Stop { discard }));
+            }
+            State::Queued if discard => f.discard(key, ctx),
+            State::Queued => {}
+            State::Reading { .. } => f.shrink(),
+            // Taken once more, they would wait for an announcement that does not come.
+            State::Seen
+            | State::Offered
+            | State::Declined
+            | State::Failed(_)
+            | State::Withdrawn(_) => {}
+        }
+        f.state = State::Withdrawn(why);
+        f.hold.refused = None;
+        if discard && f.record.take().is_some() {
+            f.forget_progress();
+            self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
+        }
+        self.probes.remove(&at);
+        vec![FetchOut::Changed(peer, offer)]
+    }
+
+    /// Somebody announces it no longer; if it came from there, it comes from another now.
+    pub(super) fn leave(
+        &mut self,
+        key: FetchKey,
+        peer: PeerId,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return Vec::new();
+        };
+        f.announced.remove(&peer);
+        if f.via != peer {
+            return Vec::new();
+        }
+        f.link = None;
+        f.hold.unsaid();
+        f.hold.there = false;
+        f.hold.turn = false;
+        if let Some(swarm) = &mut f.swarm {
+            swarm.detached();
+        }
+        if f.state == State::Fetching {
+            f.state = State::Stalled;
+        }
+        let mut out = vec![FetchOut::Changed(key.from, key.offer)];
+        out.extend(self.turn_to_another(key, ctx));
+        out
+    }
+
+    /// Has it come from whoever announces it, if anybody does: from who offers rather than others.
+    fn turn_to_another(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return Vec::new();
+        };
+        let first = f.announced.get_key_value(&key.from);
+        let Some((via, link)) = first.or_else(|| f.announced.first_key_value()) else {
+            f.via = key.from;
+            return Vec::new();
+        };
+        (f.via, f.link) = (*via, Some(*link));
+        let mut out = vec![FetchOut::Changed(key.from, key.offer)];
+        match f.state {
+            State::Seen | State::Reading { .. } => out.push(f.browse(key)),
+            State::Stalled | State::Queued => out.extend(self.wish(key, ctx)),
+            State::Offered
+            | State::Accepted
+            | State::Fetching
+            | State::Done
+            | State::Failed(_)
+            | State::Declined
+            | State::Withdrawn(_) => {}
+        }
+        out
+    }
+
+    /// Who passes it on is wrong: others are asked from now on.
+    pub(super) fn spurn(&mut self, key: FetchKey, why: Code, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return Vec::new();
+        };
+        let via = f.via;
+        if via == key.from || f.link.is_none() {
+            return Vec::new();
+        }
+        tracing::warn!(peer = %via, offer = %key.offer, code = why.name(), "not taken from here");
+        (f.strikes, f.mismatches) = (0, 0);
+        f.spurned.insert(via);
+        let cancel = PeerMessage::Cancel {
+            offer_id: key.offer,
+            why,
+        };
+        let mut out = vec![FetchOut::Send(via, cancel)];
+        out.extend(self.turn_away(key, via, ctx));
+        out
+    }
+
+    /// Somebody who is still linked passes it on no longer, to us at least.
+    fn turn_away(&mut self, key: FetchKey, peer: PeerId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let f = self.fetches.get(&(key.from, key.offer));
+        if let Some(f) = f.filter(|f| f.state == State::Fetching) {
+            // What is on the way is not looked at any more.
+            ctx.out(Effect::Fetch(key, f.run, FetchEffect::Detach));
+        }
+        self.leave(key, peer, ctx)
+    }
+
+    /// A manifest is not what it was said to be.
+    pub(super) fn refuse_manifest(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return Vec::new();
+        };
+        f.forget_manifest();
+        if f.via != key.from {
+            return self.spurn(key, Code::PeerProtocol, ctx);
+        }
+        f.state = State::Failed(Code::PeerProtocol);
+        vec![FetchOut::Changed(key.from, key.offer)]
+    }
+
+    /// We have all of it: who offers hears that also if it came from another, and it is passed on.
+    pub(super) fn after_complete(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let mut out = self.pass(key, ctx);
+        let f = self.fetches.get(&(key.from, key.offer));
+        if f.is_some_and(|f| f.via != key.from) && self.links.contains_key(&key.from) {
+            let offer_id = key.offer;
+            let done = PeerMessage::OfferDone { offer_id };
+            out.push(FetchOut::Send(key.from, done));
+        }
+        out
+    }
+
+    /// Passes it on, if we have all of it and the word of who offers.
+    fn pass(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        self.keep_voucher(key, ctx);
+        let f = self.fetches.get(&(key.from, key.offer));
+        f.and_then(|f| f.passed(key))
+            .map(FetchOut::Pass)
+            .into_iter()
+            .collect()
+    }
+
+    /// Everything that we may pass on.
+    pub fn passed(&self) -> Vec<Passed> {
+        let live = self.fetches.iter();
+        let live = live.filter_map(|((from, offer), f)| f.passed(self.key(*from, *offer)));
+        let known = |at| self.fetches.get(at).is_some_and(|f| f.record.is_some());
+        let saved = self.saved.iter().filter(|(at, _)| !known(at));
+        let saved = saved.filter(|(_, s)| s.record.voucher.is_some() && s.is_whole());
+        let saved = saved.map(|(_, s)| Passed {
+            record: s.record.clone().into(),
+            names: Arc::new(s.done.iter().cloned().collect()),
+        });
+        live.chain(saved).collect()
+    }
+
+    /// Has the store know the voucher, or that there is none any more.
+    fn keep_voucher(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
+            return;
+        };
+        let Some(record) = f.record.as_mut().filter(|r| r.voucher != f.voucher) else {
+            return;
+        };
+        Arc::make_mut(record).voucher.clone_from(&f.voucher);
+        let put = Put::Fetch((**record).clone());
+        self.store(key, vec![put], After::Nothing, ctx);
+    }
+}
+
+impl Fetch {
+    /// What the hashes of all entries must hash to, if it does not come from who offers.
+    pub(super) fn root_for(&self, key: FetchKey) -> Option<Digest> {
+        let voucher = self.voucher.as_ref().filter(|_| self.via != key.from);
+        voucher.map(|v| v.root)
+    }
+
+    /// Whether the manifest, if it is whole, is the one that the id names: who offers may have a
+    /// mistaken one of its own, others not.
+    pub(super) fn is_vouched(&self, key: FetchKey) -> bool {
+        let Some(voucher) = self.voucher.as_ref().filter(|_| self.has_manifest()) else {
+            return true;
+        };
+        offer::offer_id(&voucher.by, &key.room, &self.name, &self.entries) == key.offer
+    }
+
+    fn passed(&self, key: FetchKey) -> Option<Passed> {
+        let record = self.record.as_ref().filter(|_| self.state == State::Done)?;
+        if record.voucher.is_none() || !self.is_vouched(key) {
+            return None;
+        }
+        Some(Passed {
+            record: record.clone(),
+            names: Arc::new(self.done.clone()),
+        })
+    }
+}

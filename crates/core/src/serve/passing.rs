@@ -1,0 +1,168 @@
+//! Offers that outlive their sender's presence: what we vouch for, and what of others' we pass on.
+//!
+//! Who has all of an offer hears from who offers what its files hash to, signed, and may then stand in
+//! for them. Whoever fetches from a stand-in checks every file against that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_api::ReceiverView;
+use kith_protocol::peer::PeerMessage;
+use kith_protocol::voucher::Voucher;
+use kith_protocol::{Code, OfferId, PeerId, limits};
+
+use super::strategy::Mode;
+use super::{Offer, Receiver, ServeOut, Serves, State, Word, stop};
+use crate::effect::Effect;
+use crate::engine::Ctx;
+use crate::record::Passed;
+
+/// Others' offers that are passed on in a room at most.
+const MOST_PASSED: usize = 256;
+
+impl Serves {
+    /// A receiver has everything: it may pass the offer on, with our word.
+    pub(super) fn vouch(&mut self, peer: PeerId, id: OfferId, ctx: &mut Ctx<'_>) -> Vec<ServeOut> {
+        let room = self.room;
+        let Some(offer) = self.offers.get_mut(&id) else {
+            return Vec::new();
+        };
+        // What is for one person is passed on to nobody; and all for whom it is must be named.
+        let named = offer.to.len() != 1 && offer.to.len() <= limits::MAX_NAMED;
+        let done = offer
+            .receivers
+            .get(&peer)
+            .is_some_and(|r| r.state == State::Done);
+        if !named || !done || offer.passed.is_some() {
+            return Vec::new();
+        }
+        match &offer.word {
+            Word::Given(voucher) => vec![ServeOut::Send(peer, word(id, voucher))],
+            Word::Asked => Vec::new(),
+            Word::Ungiven => {
+                offer.word = Word::Asked;
+                let to = offer.to.iter().copied().collect();
+                ctx.out(Effect::Vouch(room, id, to));
+                Vec::new()
+            }
+        }
+    }
+
+    /// What the files of an offer of ours hash to.
+    pub fn on_vouched(&mut self, id: OfferId, voucher: Option<Box<Voucher>>) -> Vec<ServeOut> {
+        let Some(offer) = self.offers.get_mut(&id) else {
+            return Vec::new();
+        };
+        let asked = matches!(offer.word, Word::Asked) && offer.withdrawn.is_none();
+        let Some(voucher) = voucher.filter(|_| asked) else {
+            return Vec::new();
+        };
+        let done = offer
+            .receivers
+            .iter()
+            .filter(|(_, r)| r.state == State::Done);
+        let here = done.filter(|(peer, _)| offer.met.contains(peer));
+        let out = here.map(|(peer, _)| ServeOut::Send(*peer, word(id, &voucher)));
+        let out = out.collect();
+        offer.word = Word::Given(voucher);
+        out
+    }
+
+    /// We have all of somebody's offer, and their word on it.
+    pub fn pass_on(&mut self, passed: Passed, at: u64, linked: &[PeerId]) -> Vec<ServeOut> {
+        let record = &passed.record;
+        let id = record.key.offer;
+        let all = self.offers.values().filter(|o| o.passed.is_some());
+        let (Some(voucher), Some(total)) = (&record.voucher, crate::offer::total(&record.entries))
+        else {
+            return Vec::new();
+        };
+        if self.offers.contains_key(&id) || all.count() >= MOST_PASSED {
+            return Vec::new();
+        }
+        let offer = Offer {
+            name: record.name.clone(),
+            note: None,
+            entries: record.entries.clone(),
+            total,
+            to: voucher.to.iter().copied().collect(),
+            withdrawn: None,
+            paused: false,
+            cap: None,
+            paths: Vec::new(),
+            held: BTreeSet::new(),
+            chosen: None,
+            mode: Mode::Idle,
+            passed: Some(passed),
+            word: Word::Ungiven,
+            met: BTreeSet::new(),
+            at,
+            receivers: BTreeMap::new(),
+        };
+        self.offers.insert(id, offer);
+        let out = linked.iter().flat_map(|peer| self.announce(id, *peer));
+        out.collect()
+    }
+
+    /// Passes it on no longer.
+    pub fn keep_back(&mut self, id: OfferId, why: Code, ctx: &mut Ctx<'_>) -> Vec<ServeOut> {
+        let room = self.room;
+        let Some(mut offer) = self
+            .offers
+            .get(&id)
+            .is_some_and(|o| o.passed.is_some())
+            .then(|| self.offers.remove(&id))
+            .flatten()
+        else {
+            return Vec::new();
+        };
+        let from = offer.passed.as_ref().map(|p| p.record.key.from);
+        let mut out: Vec<_> = from
+            .map(|from| ServeOut::KeptBack(from, id))
+            .into_iter()
+            .collect();
+        for (peer, r) in &mut offer.receivers {
+            stop(room, *peer, id, r, ctx);
+            if offer.met.contains(peer) && r.state != State::Done {
+                let gone = PeerMessage::Gone { offer_id: id, why };
+                out.push(ServeOut::Send(*peer, gone));
+            }
+        }
+        out
+    }
+
+    /// Whose it is, of those that we serve.
+    pub fn whose(&self, id: OfferId) -> PeerId {
+        let passed = self.offers.get(&id).and_then(|o| o.passed.as_ref());
+        passed.map_or(self.me, |p| p.record.key.from)
+    }
+
+    /// To whom somebody's offer is passed on.
+    pub fn passed_to(&self, id: OfferId, name_of: impl Fn(PeerId) -> String) -> Vec<ReceiverView> {
+        let Some(offer) = self.offers.get(&id).filter(|o| o.passed.is_some()) else {
+            return Vec::new();
+        };
+        let had = |state| match state {
+            State::Waiting { .. } | State::Serving { .. } => true,
+            State::Stalled
+            | State::Done
+            | State::Failed(_)
+            | State::Declined(_)
+            | State::Offered => false,
+        };
+        let shown = offer.receivers.iter();
+        let shown = shown.filter(|(_, r)| had(r.state) || r.traffic.sent > 0);
+        let view = |(peer, r): (&PeerId, &Receiver)| ReceiverView {
+            // What is passed on is not held back or bounded by itself.
+            can: Vec::new(),
+            ..offer.receiver_view(*peer, r, &name_of)
+        };
+        shown.map(view).collect()
+    }
+}
+
+fn word(offer_id: OfferId, voucher: &Voucher) -> PeerMessage {
+    PeerMessage::Voucher {
+        offer_id,
+        voucher: Box::new(voucher.clone()),
+    }
+}
