@@ -6,13 +6,15 @@
     reason = "a test picks the one change it waits for"
 )]
 
+mod passing;
+
 use std::path::{Path, PathBuf};
 
 use kith_api::{
     Accept, CreateRoom, FetchPhase, Handler as _, JoinRoom, OfferFiles, OfferView, ServePhase,
     Strategy,
 };
-use kith_protocol::{OfferId, RoomId};
+use kith_protocol::{OfferId, PeerId, RoomId};
 use kith_tests::{Peer, Server, random_file, sha256};
 
 const MB: u64 = 1_000_000;
@@ -52,10 +54,16 @@ impl Scene {
 
     /// Somebody comes in and is linked with everybody there.
     async fn join(&self, name: &str) -> Peer {
+        self.join_with(name, self.others.iter().chain([&self.ada]))
+            .await
+    }
+
+    /// Somebody comes in and is linked with these.
+    async fn join_with(&self, name: &str, there: impl Iterator<Item = &Peer>) -> Peer {
         let peer = Peer::start(&self.dir.path().join(name), name).await;
         let invite = self.invite.clone();
         peer.node.join_room(JoinRoom { invite }).await.unwrap();
-        for other in self.others.iter().chain([&self.ada]) {
+        for other in there {
             peer.wait_linked(other.id()).await;
             other.wait_linked(peer.id()).await;
         }
@@ -75,13 +83,7 @@ impl Scene {
 
     async fn accept(&self, peer: &Peer, offer: OfferId) {
         peer.wait_offer("an offer", |o| can_accept(o, offer)).await;
-        let accept = Accept {
-            room: self.room,
-            from: self.ada.id(),
-            offer,
-            dir: into(peer).to_str().unwrap().into(),
-        };
-        peer.node.accept(accept).await.unwrap();
+        accept_at(peer, self.room, self.ada.id(), offer).await;
     }
 
     async fn stop(self) {
@@ -94,6 +96,16 @@ impl Scene {
 
 fn can_accept(o: &OfferView, offer: OfferId) -> bool {
     o.offer == offer && o.can.contains(&kith_api::OfferAction::Accept)
+}
+
+async fn accept_at(peer: &Peer, room: RoomId, from: PeerId, offer: OfferId) {
+    let accept = Accept {
+        room,
+        from,
+        offer,
+        dir: into(peer).to_str().unwrap().into(),
+    };
+    peer.node.accept(accept).await.unwrap();
 }
 
 fn into(peer: &Peer) -> PathBuf {
