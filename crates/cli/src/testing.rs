@@ -82,6 +82,7 @@ pub fn offer(name: &str, files: &[(&str, u64)]) -> OfferView {
         dir: None,
         path: None,
         why: None,
+        by: None,
         strategy: None,
         receivers: Vec::new(),
         traffic: Traffic::default(),

@@ -285,6 +285,7 @@ fn offer(room: RoomId, from: PeerId, phase: FetchPhase, done: u64) -> OfferView 
         dir: None,
         path: None,
         why: None,
+        by: None,
         strategy: None,
         receivers: Vec::new(),
         traffic: Traffic::default(),

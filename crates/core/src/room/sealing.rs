@@ -119,7 +119,7 @@ impl Room {
         if person.name != name {
             // Offers name their receivers.
             let ours = self.serves.ids().into_iter().map(|id| (self.me, id));
-            self.changes.offers.extend(ours);
+            self.changes.offers.extend(ours.chain(self.fetches.ids()));
         }
         person.name = name;
         person.member = Some(sid);

@@ -167,7 +167,9 @@ export class App {
 
   /** The name of somebody in a room. */
   nameOf(room: RoomId, peer: PeerId): string {
-    const person = this.snapshot?.people.find((p) => p.room === room && p.peer === peer);
+    const met = this.snapshot?.people.filter((p) => p.peer === peer) ?? [];
+    // What somebody offers may be here before they are: another room may know them.
+    const person = met.find((p) => p.room === room) ?? met[0];
     return inert.name(person?.name ?? 'Somebody');
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { FetchPhase, OfferView, Paused, ReceiverView, ServePhase } from '../api/generated/api';
 import { RateMeter } from './rate';
-import { fetchStanding, numbers, serveStanding, sumWord } from './standing';
+import { fetchStanding, numbers, serveStanding, strategyWord, sumWord } from './standing';
 
 const nobody: Paused = { here: false, there: false };
 const fetch = (phase: FetchPhase, more: Partial<OfferView> = {}) =>
@@ -18,6 +18,20 @@ describe('a transfer', () => {
     expect(held(true, true)).toBe('You and Ada paused it');
     const paused = { here: false, there: true };
     expect(serve('paused', { paused }).word).toBe('Bob paused it');
+  });
+
+  it('says how files come to several people', () => {
+    const bob = { phase: 'serving', paused: nobody } as ReceiverView;
+    const ours = (strategy: OfferView['strategy'], receivers: ReceiverView[]) =>
+      strategyWord({ mine: true, receivers, ...(strategy && { strategy }) });
+    expect(ours('swarm', [bob, bob])).toBe('receivers help each other');
+    expect(ours('parallel', [bob, bob])).toBe('to all at once');
+    expect(ours('sequential', [bob, bob])).toBe('one after the other');
+    expect(ours('parallel', [bob])).toBeNull();
+    expect(ours(undefined, [bob, bob])).toBeNull();
+    const theirs = { mine: false, receivers: [] };
+    expect(strategyWord({ ...theirs, strategy: 'swarm' })).toBe('from several people at once');
+    expect(strategyWord(theirs)).toBeNull();
   });
 
   it('says for which turn it waits', () => {

@@ -40,7 +40,7 @@ export function fetchStanding(
         next: goesOn(offer.why, offer.missing),
       };
     case 'stalled':
-      return { word: 'Waiting for the sender; it goes on by itself', tone: 'warn' };
+      return { word: 'Waiting for somebody who has it; it goes on by itself', tone: 'warn' };
     case 'done':
       return { word: 'Received and checked', tone: 'good' };
     case 'failed':
@@ -88,6 +88,24 @@ export function sumWord(offer: Pick<OfferView, 'receivers' | 'total'>): string {
   if (paused > 0) parts.push(`${paused} paused`);
   if (held > 0) parts.push(`${held} held up`);
   return parts.join(' · ');
+}
+
+/** How files come to several people, where that is decided; nothing for one alone. */
+export function strategyWord(
+  offer: Pick<OfferView, 'mine' | 'strategy' | 'receivers'>,
+): string | null {
+  if (!offer.mine) return offer.strategy === 'swarm' ? 'from several people at once' : null;
+  if (offer.receivers.length < 2) return null;
+  switch (offer.strategy) {
+    case 'sequential':
+      return 'one after the other';
+    case 'parallel':
+      return 'to all at once';
+    case 'swarm':
+      return 'receivers help each other';
+    case undefined:
+      return null;
+  }
 }
 
 /** How far, how fast and how long: `42 % · 3.2 MB/s · 2 min left`. */

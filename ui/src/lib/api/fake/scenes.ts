@@ -209,7 +209,16 @@ function everyPhase(now: number): OfferView[] {
     one(46, BOB, 'preparing.iso', 700 * MB, { phase: 'accepted', dir }),
     one(44, BOB, 'arriving.mkv', 4200 * MB, { phase: 'fetching', done: 1834 * MB, dir }),
     one(42, MIRA, 'stalled.tar', 900 * MB, { phase: 'stalled', done: 333 * MB, dir }),
-    one(40, ADA, 'finished.png', 5 * MB, { phase: 'done' }),
+    one(41, NOOR, 'passed-on.mp4', 480 * MB, {
+      phase: 'fetching',
+      done: 120 * MB,
+      by: BOB,
+      dir,
+    }),
+    one(40, ADA, 'finished.png', 5 * MB, {
+      phase: 'done',
+      receivers: [receiver(MIRA, 'Mira', 'serving', 2 * MB)],
+    }),
     one(38, ADA, 'no-space.img', 64_000 * MB, {
       phase: 'failed',
       why: 'disk-full',
@@ -220,6 +229,7 @@ function everyPhase(now: number): OfferView[] {
     one(34, NOOR, 'gone.txt', 2000, { phase: 'withdrawn', why: 'offer-gone' }),
     one(30, ME, 'nobody-decided.zip', 80 * MB, {}),
     one(28, ME, 'to-many.mov', 2000 * MB, {
+      strategy: 'swarm',
       receivers: [
         receiver(ADA, 'Ada', 'serving', 1500 * MB),
         receiver(BOB, 'Bob', 'done', 2000 * MB),

@@ -315,11 +315,15 @@ path?: string,
  */
 why?: Code, 
 /**
+ * For others': who passes it on to us, while who offers cannot be reached.
+ */
+by?: PeerId, 
+/**
  * For our own: how receivers are served, once there is one; for others': a swarm, if it is one.
  */
 strategy?: Strategy, 
 /**
- * For our own: how each receiver stands.
+ * For our own, and those that we pass on: how each receiver stands.
  */
 receivers: Array<ReceiverView>, 
 /**
