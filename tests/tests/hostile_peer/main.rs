@@ -18,6 +18,7 @@ mod manifests;
 mod messages;
 mod names;
 mod negotiating;
+mod passing;
 mod serving;
 mod silence;
 mod strands;
