@@ -26,10 +26,18 @@ pub enum Put {
     Acked(RoomId, PeerId, u64),
     /// A fetch that was accepted.
     Fetch(FetchRecord),
-    /// Verified chunks of one entry that are on disk.
+    /// Verified chunks of one entry that are on disk; an empty set is as good as none.
     Ranges(FetchKey, u32, RangeSet),
-    /// The entry has its final name (relative to the folder); its ranges are no longer needed.
-    EntryDone(FetchKey, u32, String),
+    /// Entries have their final names (relative to the folder). No entry is named twice while the fetch
+    /// is not forgotten.
+    EntriesDone {
+        /// The fetch.
+        fetch: FetchKey,
+        /// Which, and their names. Not empty.
+        entries: Vec<(u32, String)>,
+        /// Those of them that have ranges, which are no longer needed.
+        begun: Vec<u32>,
+    },
     /// Forget a fetch, its ranges and its done marks.
     DropFetch(FetchKey),
     /// An offer of ours that outlives the process.

@@ -69,6 +69,15 @@ fn fetch_key(room: RoomId, n: u8) -> FetchKey {
     }
 }
 
+/// These entries are complete, of which these have ranges.
+fn done(fetch: FetchKey, entries: &[u32], begun: &[u32]) -> Put {
+    Put::EntriesDone {
+        fetch,
+        entries: entries.iter().map(|e| (*e, "name".into())).collect(),
+        begun: begun.to_vec(),
+    }
+}
+
 fn fetch(key: FetchKey, entries: usize) -> FetchRecord {
     FetchRecord {
         key,
@@ -126,8 +135,8 @@ fn everything_survives_a_restart() {
                 Put::Fetch(fetch(key, 3)),
                 Put::Ranges(key, 0, ranges(&many)),
                 Put::Ranges(key, 1, ranges(&[(0, 4)])),
-                Put::EntryDone(key, 1, "name".into()),
-                Put::EntryDone(key, 2, "name".into()),
+                done(key, &[1], &[1]),
+                done(key, &[2], &[]),
             ],
         ])
         .unwrap();
@@ -179,7 +188,7 @@ fn forgetting_a_room_forgets_all_in_it_and_nothing_else() {
             Put::Acked(r, ANN, 1),
             Put::Fetch(fetch(fetch_key(r, 1), 2)),
             Put::Ranges(fetch_key(r, 1), 0, ranges(&[(0, 1)])),
-            Put::EntryDone(fetch_key(r, 1), 1, "name".into()),
+            done(fetch_key(r, 1), &[1], &[]),
         ]
     };
     store.apply(&[fill(OTHER)]).unwrap();
@@ -207,12 +216,7 @@ fn progress_belongs_to_its_fetch() {
         let f = store.load().unwrap().fetches.into_iter().next()?;
         Some((f.ranges.len(), f.done.len()))
     };
-    let some = || {
-        vec![
-            Put::Ranges(key, 0, ranges(&[(0, 1)])),
-            Put::EntryDone(key, 1, "name".into()),
-        ]
-    };
+    let some = || vec![Put::Ranges(key, 0, ranges(&[(0, 1)])), done(key, &[1], &[])];
     store.apply(&[some()]).unwrap();
     assert_eq!(progress(), None);
     store

@@ -8,6 +8,7 @@ use kith_core::record::{
     ChatRecord, FetchKey, FetchRecord, LogHead, OfferRecord, PeerRecord, Put, RoomRecord, Saved,
     SavedFetch,
 };
+use kith_protocol::ranges::RangeSet;
 use kith_protocol::{OfferId, PeerId, RoomId};
 
 /// What is durable.
@@ -70,13 +71,21 @@ impl Store {
                 Put::Ranges(key, entry, set) => {
                     if let Some(f) = self.fetches.get_mut(&key) {
                         f.ranges.retain(|(e, _)| *e != entry);
-                        f.ranges.push((entry, set));
+                        if !set.is_empty() {
+                            f.ranges.push((entry, set));
+                        }
                     }
                 }
-                Put::EntryDone(key, entry, name) => {
-                    if let Some(f) = self.fetches.get_mut(&key) {
-                        f.ranges.retain(|(e, _)| *e != entry);
-                        f.done.push((entry, name));
+                Put::EntriesDone {
+                    fetch,
+                    entries,
+                    begun,
+                } => {
+                    if let Some(f) = self.fetches.get_mut(&fetch) {
+                        f.ranges.retain(|(e, _)| !begun.contains(e));
+                        let left = |(e, _): &&(u32, RangeSet)| entries.iter().any(|(d, _)| d == e);
+                        assert_eq!(f.ranges.iter().find(left), None, "ranges of what is done");
+                        f.done.extend(entries);
                     }
                 }
                 Put::DropFetch(key) => {

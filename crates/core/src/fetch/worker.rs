@@ -11,6 +11,9 @@ use crate::engine::Ctx;
 use crate::input::FetchNews;
 use crate::record::{FetchKey, Put};
 
+/// Complete entries that are recorded together.
+const TOGETHER: usize = 512;
+
 impl Fetches {
     /// News of a worker.
     pub fn handle(
@@ -52,11 +55,12 @@ impl Fetches {
                     .iter()
                     .map(|(e, r)| Put::Ranges(key, *e, r.clone()));
                 puts.extend(ranges);
-                puts.extend(
-                    f.done
-                        .iter()
-                        .map(|(e, n)| Put::EntryDone(key, *e, n.clone())),
-                );
+                let done: Vec<_> = f.done.iter().map(|(e, n)| (*e, n.clone())).collect();
+                puts.extend(done.chunks(TOGETHER).map(|some| Put::EntriesDone {
+                    fetch: key,
+                    entries: some.to_vec(),
+                    begun: Vec::new(),
+                }));
                 f.synced = f.durable.clone();
                 f.traffic.resumed = f.done_bytes();
                 self.store(key, puts, After::Begin { run }, ctx);
@@ -122,11 +126,13 @@ impl Fetches {
             }
             FetchNews::Finished(entries) => {
                 f.strikes = 0;
-                let puts = entries
-                    .iter()
-                    .map(|(entry, name)| Put::EntryDone(key, *entry, name.clone()));
-                let puts = puts.collect();
-                self.store(key, puts, After::Complete { run, entries }, ctx);
+                let begun = entries.iter().map(|(entry, _)| *entry);
+                let put = Put::EntriesDone {
+                    fetch: key,
+                    entries: entries.clone(),
+                    begun: begun.filter(|e| f.synced.contains_key(e)).collect(),
+                };
+                self.store(key, vec![put], After::Complete { run, entries }, ctx);
                 Vec::new()
             }
             FetchNews::Mismatch { entry } => {

@@ -13,7 +13,7 @@
 //! | `a` | room, peer | acknowledged number |
 //! | `f` | fetch | fetch without its manifest |
 //! | `g` | fetch, entry | verified ranges |
-//! | `d` | fetch, entry | nothing: the entry is complete |
+//! | `d` | fetch, entry | complete entries that were recorded together, by the first of them |
 //! | `o` | room, offer | an offer of ours |
 //! | `s` | | what holds for all transfers |
 //!

@@ -49,13 +49,25 @@ impl<'a> Plan<'a> {
             Put::Ranges(key, entry, ranges) => {
                 if self.knows(key)? {
                     let key = keys::entry(keys::RANGES, key, *entry);
-                    self.set(key, codec::ranges_value(ranges));
+                    match ranges.is_empty() {
+                        true => self.remove(key),
+                        false => self.set(key, codec::ranges_value(ranges)),
+                    }
                 }
             }
-            Put::EntryDone(key, entry, name) => {
-                if self.knows(key)? {
-                    self.remove(keys::entry(keys::RANGES, key, *entry));
-                    self.set(keys::entry(keys::DONE, key, *entry), codec::value(name));
+            Put::EntriesDone {
+                fetch,
+                entries,
+                begun,
+            } => {
+                if let Some((first, _)) = entries.first()
+                    && self.knows(fetch)?
+                {
+                    for entry in begun {
+                        self.remove(keys::entry(keys::RANGES, fetch, *entry));
+                    }
+                    let key = keys::entry(keys::DONE, fetch, *first);
+                    self.set(key, codec::value(entries));
                 }
             }
             Put::DropFetch(key) => {

@@ -116,16 +116,18 @@ fn fetches(t: &Tables) -> Result<Vec<SavedFetch>> {
     let mut done: BTreeMap<FetchKey, Vec<(u32, String)>> = BTreeMap::new();
     t.records.each(&[keys::DONE], |k, v| {
         let mut fields = Fields::of(k);
-        let (key, entry) = (need(fields.fetch())?, need(fields.entry())?);
-        let name = codec::record(v, "finished entry")?;
-        done.entry(key).or_default().push((entry, name));
+        let key = need(fields.fetch())?;
+        let mut some: Vec<(u32, String)> = codec::record(v, "finished entries")?;
+        done.entry(key).or_default().append(&mut some);
         Ok(())
     })?;
+    for all in done.values_mut() {
+        all.sort_unstable();
+    }
     let mut ranges: BTreeMap<FetchKey, Vec<(u32, RangeSet)>> = BTreeMap::new();
     t.records.each(&[keys::RANGES], |k, v| {
         let mut fields = Fields::of(k);
         let (key, entry) = (need(fields.fetch())?, need(fields.entry())?);
-        // Keys are read in order, so the entries of a fetch are sorted.
         let complete = done
             .get(&key)
             .is_some_and(|d| d.binary_search_by_key(&entry, |(e, _)| *e).is_ok());
