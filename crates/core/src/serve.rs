@@ -282,8 +282,7 @@ impl Serves {
                     return Vec::new();
                 }
                 if r.transfer() == Some(transfer) {
-                    let arrived = r.unacknowledged(&entries, offer.entries);
-                    r.verify(&entries, offer.entries);
+                    let arrived = r.verify(&entries, offer.entries);
                     if let State::Serving { run, .. } = r.state
                         && !arrived.is_empty()
                     {
@@ -572,39 +571,25 @@ impl Receiver {
         self.verified_bytes + durable.sum::<u64>()
     }
 
-    /// Those of these complete entries of which nothing else says that they have arrived: of one
-    /// chunk, sent by us, and not known to be there before.
-    fn unacknowledged(&self, new: &RangeSet, entries: &[Entry]) -> RangeSet {
-        let fresh = self.fresh(new);
-        let mut all = RangeSet::new();
+    /// These are complete there; only what is new of them costs anything. Says of which of those
+    /// nothing else says that they have arrived: of one chunk, sent by us, and not known to be there
+    /// before.
+    fn verify(&mut self, new: &RangeSet, entries: &[Entry]) -> RangeSet {
+        let mut fresh = new.clone();
+        subtract(&mut fresh, &self.verified);
+        let mut arrived = RangeSet::new();
         for e in fresh.ranges().iter().flat_map(|&(a, b)| a..b) {
             let size = entries.get(e as usize).map_or(0, |e| e.size);
+            self.verified_bytes += size;
             let sent = |e| self.sent.contains_key(&e) && !self.durable.contains_key(&e);
             if frame::chunks(size) == 1 && u32::try_from(e).is_ok_and(sent) {
-                all.insert(e, e + 1);
+                arrived.insert(e, e + 1);
             }
         }
-        all
-    }
-
-    /// What is new of these complete entries.
-    fn fresh(&self, new: &RangeSet) -> RangeSet {
-        let mut fresh = new.clone();
-        for &(a, b) in self.verified.ranges() {
-            fresh.remove(a, b);
-        }
-        fresh
-    }
-
-    /// These are complete there; only what is new of them costs anything.
-    fn verify(&mut self, new: &RangeSet, entries: &[Entry]) {
-        let fresh = self.fresh(new);
-        let size = |e: u64| entries.get(e as usize).map_or(0, |e| e.size);
-        let all = fresh.ranges().iter().flat_map(|&(a, b)| a..b);
-        self.verified_bytes += all.map(size).sum::<u64>();
         self.verified.union(new);
         self.durable.retain(|e, _| !new.contains(u64::from(*e)));
         self.sent.retain(|e, _| !new.contains(u64::from(*e)));
+        arrived
     }
 }
 

@@ -62,6 +62,22 @@ impl WholeFile {
         removed.map_err(|e| self.fail(e))
     }
 
+    /// Makes its bytes durable.
+    fn sync_bytes(&self, synced: &mut Synced) -> Result<(), DiskError> {
+        match &self.at {
+            Waits::Alone(_, _, own) => own.sync_file(),
+            Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(self),
+        }
+    }
+
+    /// Makes its name durable.
+    fn sync_name(&self, synced: &mut Synced) -> Result<(), DiskError> {
+        match &self.at {
+            Waits::Alone(..) => sync_folder(&self.folder.dir).map_err(|e| self.fail(e)),
+            Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(self),
+        }
+    }
+
     fn unplaced(&self, error: PlaceError) -> DiskError {
         let path = self.path.clone();
         match error {
@@ -112,20 +128,13 @@ impl<K> Naming<K> {
         let mut written = Vec::with_capacity(files.len());
         let mut out = Vec::with_capacity(self.placed.len());
         for (key, file) in files {
-            let done = match &file.at {
-                Waits::Alone(_, _, own) => own.sync_file(),
-                Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(&file),
-            };
-            match done {
+            match file.sync_bytes(&mut synced) {
                 Ok(()) => written.push((key, file)),
                 Err(error) => out.push((key, Err(error))),
             }
         }
         for (key, file, name) in self.placed.drain(..) {
-            let done = match &file.at {
-                Waits::Alone(..) => sync_folder(&file.folder.dir).map_err(|e| file.fail(e)),
-                Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(&file),
-            };
+            let done = file.sync_name(&mut synced);
             out.push((key, done.map(|()| name)));
         }
         let mut names = Vec::with_capacity(written.len());

@@ -4,36 +4,27 @@
 //! reports back as an input. So inputs may be bounded, and their senders may wait.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kith_api::{ApiError, Snapshot};
-use kith_core::effect::{
-    self, FetchEffect, HoldEffect, LinkEffect, SealEffect, ServeEffect, SessionEffect,
-};
+use kith_core::effect::{LinkEffect, SealEffect, SessionEffect};
 use kith_core::input::{
-    Command, CommandResult, HoldKey, Input, JobId, LinkNews, ReqId, SealNews as CoreSealNews,
-    ServeKey, SessionNews,
+    Command, CommandResult, Input, JobId, LinkNews, ReqId, SealNews as CoreSealNews, SessionNews,
 };
-use kith_core::record::{FetchKey, Put};
+use kith_core::record::Put;
 use kith_core::{Effect, Engine, Mono, Now};
 use kith_protocol::invite::RoomKeys;
 use kith_protocol::room::ClientMessage;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId, Sid};
 use tokio::sync::{mpsc, oneshot};
 
-use super::fetching::{self, Fetching, Start};
-use super::hashing::OfferHashes;
-use super::holding::Holding;
 use super::lanes::Lanes;
-use super::layout;
 use super::links::{Links, Outgoing};
-use super::pacing::Bound;
 use super::server;
-use super::serving::{Plan, Serving, Way};
 use super::subscription::Subscribers;
 use super::tasks::Tasks;
-use super::vouching::OfferRoots;
+use super::work::Workers;
 use crate::disk::SourceEntry;
 use crate::seal::{Identity, SealContext, SealNews, Sealer};
 use crate::store::{Store, Writer};
@@ -78,22 +69,13 @@ pub(crate) struct Driver {
 #[derive(Default)]
 pub(crate) struct State {
     /// Inputs that effects produced at once.
-    local: VecDeque<Input>,
+    pub(super) local: VecDeque<Input>,
     replies: HashMap<ReqId, oneshot::Sender<CommandResult>>,
     next_req: ReqId,
     sessions: HashMap<Sid, mpsc::UnboundedSender<ClientMessage>>,
     sealers: HashMap<(Sid, Sid), Sealer>,
     links: HashMap<LinkId, Outgoing>,
-    serves: HashMap<ServeKey, (u32, Serving)>,
-    fetches: HashMap<FetchKey, (u32, Fetching)>,
-    holds: HashMap<HoldKey, (u32, Holding)>,
-    sources: HashMap<(RoomId, OfferId), Arc<[SourceEntry]>>,
-    /// What their files hash to.
-    roots: HashMap<(RoomId, OfferId), Arc<OfferRoots>>,
-    /// Bounds that several share.
-    bounds: HashMap<effect::Bound, Bound>,
-    /// Hashes of offers, for as long as somebody is served who needs them.
-    hashes: HashMap<(RoomId, OfferId), Weak<OfferHashes>>,
+    pub(super) work: Workers,
     /// Store jobs that the writer had no place for.
     backlog: VecDeque<(JobId, Vec<Put>)>,
 }
@@ -199,9 +181,7 @@ impl Driver {
                 let _ = reply.send(messages.into_iter().map(mark).collect());
             }
             Request::Source(room, offer, source) => {
-                let roots = OfferRoots::new(&source);
-                self.state.roots.insert((room, offer), roots);
-                self.state.sources.insert((room, offer), source);
+                self.state.work.knows((room, offer), source);
             }
             // Taken by the loop.
             Request::Shutdown(_) => {}
@@ -371,221 +351,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    fn on_serve(&mut self, key: ServeKey, run: u32, effect: ServeEffect) {
-        match effect {
-            ServeEffect::Start {
-                link,
-                transfer,
-                done,
-                have,
-                pull,
-                passed,
-                ..
-            } => {
-                let at = (key.room, key.offer);
-                let roots = self.state.roots.get(&at).cloned();
-                let source = match &passed {
-                    Some(passed) => Some(layout::source(&passed.record, &passed.names)),
-                    None => self.state.sources.get(&at).cloned(),
-                };
-                let Some(source) = source else {
-                    let news = kith_core::input::ServeNews::Failed(Code::SourceGone);
-                    self.state.local.push_back(Input::Serve(key, run, news));
-                    return;
-                };
-                let vouched = passed.and_then(|p| Some(p.record.voucher.as_ref()?.root));
-                let way = match vouched {
-                    Some(root) => Way::PassOn(self.hashes(key, &source), root),
-                    None if pull => Way::Pull(self.hashes(key, &source)),
-                    None => Way::Push,
-                };
-                let plan = Plan {
-                    key,
-                    run,
-                    link,
-                    transfer,
-                    source,
-                    done,
-                    have,
-                    way,
-                    roots,
-                };
-                let offer = effect::Bound::Offer(key.room, key.offer);
-                let bounds = vec![self.bound(effect::Bound::Up), self.bound(offer)];
-                let inputs = self.inputs.clone();
-                let serving = Serving::start(plan, bounds, &self.lanes, &self.tasks, inputs);
-                self.state.serves.insert(key, (run, serving));
-            }
-            ServeEffect::Want { entry, ranges } => {
-                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
-                    serving.want(entry, ranges);
-                }
-            }
-            ServeEffect::Arrived(entries) => {
-                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
-                    serving.arrived_whole(&entries);
-                }
-            }
-            ServeEffect::Hold(held) => {
-                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
-                    serving.hold(held);
-                }
-            }
-            ServeEffect::Pace(most) => {
-                if let Some((_, serving)) = self.state.serves.get(&key).filter(|s| s.0 == run) {
-                    serving.pace(most);
-                }
-            }
-            ServeEffect::Stop => {
-                if self.state.serves.get(&key).is_some_and(|s| s.0 == run) {
-                    self.state.serves.remove(&key);
-                }
-            }
-        }
-    }
-
-    fn on_fetch(&mut self, key: FetchKey, run: u32, effect: FetchEffect) {
-        match effect {
-            FetchEffect::Prepare {
-                record,
-                ranges,
-                done,
-            } => {
-                let start = Start {
-                    key,
-                    run,
-                    record,
-                    ranges,
-                    done,
-                };
-                let fetching =
-                    Fetching::start(start, &self.lanes, &self.tasks, self.inputs.clone());
-                self.state.fetches.insert(key, (run, fetching));
-            }
-            FetchEffect::Attach {
-                link,
-                transfer,
-                root,
-            } => {
-                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
-                    f.attach(link, transfer, root);
-                }
-            }
-            FetchEffect::Detach => {
-                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
-                    f.detach();
-                }
-            }
-            FetchEffect::AddSource { link, transfer } => {
-                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
-                    f.add_source(link, transfer);
-                }
-            }
-            FetchEffect::DropSource { link, transfer } => {
-                if let Some((_, f)) = self.state.fetches.get_mut(&key).filter(|f| f.0 == run) {
-                    f.drop_source(link, transfer);
-                }
-            }
-            FetchEffect::Expect { entry, hash } => {
-                if let Some((_, f)) = self.state.fetches.get(&key).filter(|f| f.0 == run) {
-                    f.expect(entry, hash);
-                }
-            }
-            FetchEffect::Probe { dir, needed } => {
-                let inputs = self.inputs.clone();
-                self.tasks.spawn_blocking("look at a disk", move || {
-                    fetching::look(key, run, &dir, needed, &inputs);
-                });
-            }
-            FetchEffect::Discard { record, begun } => {
-                self.tasks.spawn_blocking("remove part files", move || {
-                    fetching::discard(&record, &begun);
-                });
-            }
-            FetchEffect::Stop { discard } => {
-                if self.state.fetches.get(&key).is_some_and(|f| f.0 == run)
-                    && let Some((_, fetching)) = self.state.fetches.remove(&key)
-                {
-                    fetching.stop(discard);
-                }
-            }
-        }
-    }
-
-    /// Signs what the files of an offer hash to. What was not read to be served is read first.
-    fn vouch(&mut self, room: RoomId, offer: OfferId, to: Vec<PeerId>) {
-        let source = self.state.sources.get(&(room, offer)).cloned();
-        let roots = self.state.roots.get(&(room, offer)).cloned();
-        let Some((source, roots)) = source.zip(roots) else {
-            let none = Input::Vouched(room, offer, None);
-            return self.state.local.push_back(none);
-        };
-        let identity = Arc::clone(&self.identity);
-        let sign = move |root| Box::new(identity.vouch(&room, &offer, root, to));
-        if let Some(root) = roots.root() {
-            let vouched = Input::Vouched(room, offer, Some(sign(root)));
-            return self.state.local.push_back(vouched);
-        }
-        let inputs = self.inputs.clone();
-        self.tasks.spawn_blocking("vouch", move || {
-            let root = roots.complete(&source).unwrap_or_else(|error| {
-                tracing::info!(%error, "what was offered cannot be vouched for");
-                None
-            });
-            let _ = inputs.blocking_send(Input::Vouched(room, offer, root.map(sign)));
-        });
-    }
-
-    /// The bound of this, made where there is none yet.
-    fn bound(&mut self, of: effect::Bound) -> Bound {
-        let bounds = &mut self.state.bounds;
-        bounds.entry(of).or_insert_with(|| Bound::new(None)).clone()
-    }
-
-    fn on_hold(&mut self, key: HoldKey, run: u32, effect: HoldEffect) {
-        match effect {
-            HoldEffect::Start {
-                link,
-                transfer,
-                record,
-            } => {
-                let (tasks, inputs) = (&self.tasks, self.inputs.clone());
-                if let Some(lane) = self.lanes.get(link) {
-                    let holding =
-                        Holding::start((key, run), (lane, transfer), record, tasks, inputs);
-                    self.state.holds.insert(key, (run, holding));
-                }
-            }
-            HoldEffect::Want {
-                entry,
-                ranges,
-                name,
-            } => {
-                if let Some((_, h)) = self.state.holds.get(&key).filter(|h| h.0 == run) {
-                    h.want(entry, ranges, name);
-                }
-            }
-            HoldEffect::Stop => {
-                if self.state.holds.get(&key).is_some_and(|h| h.0 == run) {
-                    self.state.holds.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// The hashes of an offer: those that are at hand, or new ones.
-    fn hashes(&mut self, key: ServeKey, source: &Arc<[SourceEntry]>) -> Arc<OfferHashes> {
-        self.state.hashes.retain(|_, h| h.strong_count() > 0);
-        let at = (key.room, key.offer);
-        let known = self.state.hashes.get(&at).and_then(Weak::upgrade);
-        if let Some(hashes) = known.filter(|h| !h.has_failed()) {
-            return hashes;
-        }
-        let hashes = OfferHashes::start(source, &self.tasks);
-        self.state.hashes.insert(at, Arc::downgrade(&hashes));
-        hashes
     }
 
     fn flush_backlog(&mut self) {

@@ -10,8 +10,8 @@ use kith_protocol::ranges::RangeSet;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::batch::framed;
 use super::layout;
-use super::serving::framed;
 use super::tasks::Tasks;
 use crate::disk::{DiskError, HeldFile};
 use crate::rtc::Lane;

@@ -238,16 +238,9 @@ impl Lanes {
     /// right and are asked for again. Without the latter their places would be lost for good.
     pub fn arrived(&self, link: LinkId, transfer: u32, entry: u32, ranges: &RangeSet) {
         self.with(|i| {
-            let Some(window) = i.windows.get(&(link, transfer)) else {
-                return;
-            };
-            let Some(file) = window.source.get(entry as usize) else {
-                return;
-            };
-            // What is named twice, or was never sent, must not widen the window.
-            let room = (WINDOW as usize).saturating_sub(window.free.available_permits());
-            let weight = usize::try_from(weight_of(file.size, ranges)).unwrap_or(usize::MAX);
-            window.free.add_permits(weight.min(room));
+            if let Some(window) = i.windows.get(&(link, transfer)) {
+                window.arrived(entry, ranges);
+            }
         });
     }
 
@@ -255,9 +248,14 @@ impl Lanes {
     pub fn arrived_whole(&self, link: LinkId, transfer: u32, entries: &RangeSet) {
         let chunk = RangeSet::full(1);
         let entries = entries.ranges().iter().flat_map(|&(a, b)| a..b);
-        for entry in entries.filter_map(|e| u32::try_from(e).ok()) {
-            self.arrived(link, transfer, entry, &chunk);
-        }
+        self.with(|i| {
+            let Some(window) = i.windows.get(&(link, transfer)) else {
+                return;
+            };
+            for entry in entries.filter_map(|e| u32::try_from(e).ok()) {
+                window.arrived(entry, &chunk);
+            }
+        });
     }
 
     fn route(&self, link: LinkId, transfer: u32) -> Option<Route> {
@@ -266,6 +264,18 @@ impl Lanes {
 
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Window {
+    fn arrived(&self, entry: u32, ranges: &RangeSet) {
+        let Some(file) = self.source.get(entry as usize) else {
+            return;
+        };
+        // What is named twice, or was never sent, must not widen the window.
+        let room = (WINDOW as usize).saturating_sub(self.free.available_permits());
+        let weight = usize::try_from(weight_of(file.size, ranges)).unwrap_or(usize::MAX);
+        self.free.add_permits(weight.min(room));
     }
 }
 

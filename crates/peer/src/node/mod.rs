@@ -14,6 +14,7 @@
 //! | `fetching`, `layout` | receiving and writing files |
 //! | `tasks` | the only place that spawns |
 
+mod batch;
 mod drive;
 mod faults;
 mod fetching;
@@ -25,12 +26,14 @@ mod layout;
 mod links;
 mod names;
 mod pacing;
+mod reading;
 mod server;
 mod serving;
 mod strands;
 mod subscription;
 mod tasks;
 mod vouching;
+mod work;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -133,6 +133,10 @@ impl Thread {
             if self.shared.discarded.load(Ordering::Acquire) {
                 files.drain(..).for_each(|(_, file)| discard(file));
             }
+            if files.iter().any(|(_, file)| file.is_large()) {
+                // Its bytes may take long; names of before are not to wait for them.
+                self.say(naming.round(Vec::new()));
+            }
             self.say(naming.round(files));
         }
     }
