@@ -1,6 +1,8 @@
 //! What outlives the process: the records the engine asks the store to keep, and what it gets
 //! back at the next start.
 
+use std::collections::BTreeSet;
+
 use kith_api::{Strategy, TransferSettings};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
@@ -99,6 +101,9 @@ pub struct FetchRecord {
     pub roots: Vec<(String, String)>,
     /// Held back by its user, and how it stands among others: see [`crate::queue`].
     pub hold: Hold,
+    /// Entries with chunks that another fetch left, which nobody has checked: others are told of none
+    /// of them, and if the whole is wrong, that is not the sender's mistake.
+    pub adopted: BTreeSet<u32>,
 }
 
 /// What the user wants of a fetch, beside having it.

@@ -385,13 +385,14 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[n];
         let life = node.life;
+        let used = node.used_tags(key);
         let p = node.process.as_mut();
         let f = p.and_then(|p| of_run(&mut p.fetching, key, run));
         let Some(f) = f.filter(|f| f.planned.is_none_or(|p| p <= now)) else {
             return;
         };
         let syncing = f.syncing.is_some();
-        let news = f.work(now, &mut node.disk, &mut self.dice);
+        let news = f.work(now, &mut node.disk, &mut self.dice, &used);
         if let Some(at) = f.planned {
             let event = Event::To(n, life, What::FetchStep(key, run));
             self.put(at - now, event);

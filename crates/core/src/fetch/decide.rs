@@ -1,5 +1,6 @@
 //! The user takes an offer or refuses it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kith_api::{ApiError, OfferAction};
@@ -77,6 +78,7 @@ impl Fetches {
                     entries,
                     roots: Vec::new(),
                     hold: crate::record::Hold::default(),
+                    adopted: BTreeSet::new(),
                 })
             }
         };

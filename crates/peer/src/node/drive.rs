@@ -28,6 +28,7 @@ use super::holding::Holding;
 use super::lanes::Lanes;
 use super::links::{Links, Outgoing};
 use super::pacing::Bound;
+use super::parts::Parts;
 use super::server;
 use super::serving::{Plan, Serving, Way};
 use super::subscription::Subscribers;
@@ -60,6 +61,7 @@ pub(crate) struct Driver {
     pub name: String,
     pub fp: kith_protocol::ids::Digest,
     pub store: Arc<Store>,
+    pub parts: Parts,
     pub writer: Writer,
     pub subscribers: Arc<Subscribers>,
     pub tasks: Tasks,
@@ -437,9 +439,11 @@ impl Driver {
                 ranges,
                 done,
             } => {
+                self.parts.begin(&record);
                 let start = Start {
                     key,
                     run,
+                    parts: self.parts.clone(),
                     record,
                     ranges,
                     done,

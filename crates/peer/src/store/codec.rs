@@ -1,6 +1,8 @@
 //! The values: a version byte, then JSON for records (it keeps its readers when fields are
 //! added), or fixed-width numbers where records are many and small.
 
+use std::collections::BTreeSet;
+
 use kith_core::record::{FetchKey, FetchRecord, Hold};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
@@ -89,6 +91,8 @@ pub(super) struct FetchHead {
     roots: Vec<(String, String)>,
     #[serde(default)]
     hold: Hold,
+    #[serde(default)]
+    adopted: BTreeSet<u32>,
 }
 
 impl FetchHead {
@@ -100,6 +104,7 @@ impl FetchHead {
             name: record.name.clone(),
             roots: record.roots.clone(),
             hold: record.hold,
+            adopted: record.adopted.clone(),
         }
     }
 
@@ -112,6 +117,7 @@ impl FetchHead {
             entries,
             roots: self.roots,
             hold: self.hold,
+            adopted: self.adopted,
         }
     }
 }
