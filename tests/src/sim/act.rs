@@ -326,7 +326,7 @@ impl World {
         }
     }
 
-    fn leave_orphan(&mut self, n: usize, pick: u32, spoiled: bool) {
+    pub(super) fn leave_orphan(&mut self, n: usize, pick: u32, spoiled: bool) {
         let sources = self.nodes.iter().enumerate().filter(|(m, _)| *m != n);
         let sources = sources.flat_map(|(_, node)| node.sources.values());
         let files = sources.flat_map(|s| s.entries.iter().zip(&s.tokens));

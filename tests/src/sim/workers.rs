@@ -428,6 +428,9 @@ impl World {
                 // The two threads take turns here, so that nothing is said of a part that is gone.
                 self.follow(lane, Lane::Sync(n, run));
             }
+            if let FetchNews::Spurned { .. } = &news {
+                self.struck += 1;
+            }
             if let FetchNews::Prepared { lost, .. } = &news {
                 lost.iter().for_each(|e| self.forget_promises(n, key, *e));
             }
