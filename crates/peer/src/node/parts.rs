@@ -179,3 +179,62 @@ impl InUse<'_> {
             .extend(entries.map(|(entry, _)| part_tag(&record.tag, entry)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+    use kith_core::record::{FetchKey, Put};
+    use kith_protocol::peer::Entry;
+    use kith_protocol::{OfferId, PeerId, RoomId};
+
+    use super::*;
+
+    fn record(n: u8) -> FetchRecord {
+        let entry = |path: &str| Entry {
+            path: path.into(),
+            size: 1_000_000,
+            mode: 0o644,
+            mtime: 0,
+            mtime_ns: 0,
+            dir: false,
+        };
+        FetchRecord {
+            key: FetchKey {
+                room: RoomId([1; 16]),
+                from: PeerId([2; 16]),
+                offer: OfferId([n; 16]),
+            },
+            dir: "/down".into(),
+            tag: format!("{n:016x}"),
+            name: "films".into(),
+            entries: vec![entry("a"), entry("b")],
+            roots: Vec::new(),
+            hold: Default::default(),
+            adopted: Default::default(),
+        }
+    }
+
+    #[test]
+    fn parts_are_in_use_while_a_record_or_a_worker_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let parts = Parts::new(Arc::new(Store::open(home.path()).unwrap()));
+        let uses = |n: u8, entry| {
+            let tag = part_tag(&record(n).tag, entry);
+            parts.in_use().has(tag)
+        };
+        parts.store.apply(&[vec![Put::Fetch(record(1))]]).unwrap();
+        assert!(uses(1, 0) && uses(1, 1), "it waits for its turn");
+        assert!(!uses(1, 2) && !uses(2, 0));
+        let running = Arc::new(record(2));
+        let mut before = parts.in_use();
+        assert!(!before.has(part_tag(&running.tag, 1)));
+        parts.begin(&running);
+        assert!(before.has(part_tag(&running.tag, 1)), "it began since");
+        drop(running);
+        assert!(!uses(2, 1));
+        let drop_it = Put::DropFetch(record(1).key);
+        parts.store.apply(&[vec![drop_it]]).unwrap();
+        assert!(!uses(1, 0));
+    }
+}
