@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use kith_api::{ApiError, CreateRoom, Created, Empty, Handler, OfferRef, Picked, Settings, Shell};
+use kith_api::{
+    ApiError, CreateRoom, Created, Empty, Handler, LeftoverFolder, Leftovers, OfferRef, Picked,
+    Settings, Shell,
+};
 use kith_protocol::Code;
 use serde_json::Value;
 use tauri_plugin_dialog::{DialogExt as _, FilePath};
@@ -64,6 +67,12 @@ impl Desk {
             return Err(ApiError::with(Code::SourceGone, message));
         }
         Ok(path)
+    }
+
+    /// Where unfinished files may be. The page does not name it.
+    async fn part_folders(&self) -> Result<Vec<PathBuf>, ApiError> {
+        let downloads = PathBuf::from(self.settings().downloads);
+        self.node.part_folders(vec![downloads]).await
     }
 
     fn picked(&self, chosen: Option<Vec<FilePath>>) -> Picked {
@@ -135,6 +144,35 @@ impl Shell for Desk {
         let opened = told.await.map_err(|_| ApiError::new(Code::NotNow))?;
         opened.map_err(|e| cannot(&e))?;
         Ok(Empty {})
+    }
+
+    async fn leftovers(&self, _: Empty) -> Result<Leftovers, ApiError> {
+        let mut folders = Vec::new();
+        for dir in self.part_folders().await? {
+            let shown = dir.display().to_string();
+            // A folder that cannot be read has none to show.
+            let Ok(found) = self.node.leftovers(dir).await else {
+                continue;
+            };
+            if !found.parts.is_empty() {
+                folders.push(LeftoverFolder {
+                    dir: shown,
+                    files: found.parts.len() as u64,
+                    bytes: found.parts.iter().map(|part| part.bytes).sum(),
+                });
+            }
+        }
+        Ok(Leftovers { folders })
+    }
+
+    async fn remove_leftovers(&self, request: Empty) -> Result<Leftovers, ApiError> {
+        for dir in self.part_folders().await? {
+            // What stays is in the reply.
+            if let Err(error) = self.node.remove_leftovers(dir, None).await {
+                tracing::info!(%error, "unfinished files are not removed");
+            }
+        }
+        self.leftovers(request).await
     }
 
     async fn show_in_folder(&self, request: OfferRef) -> Result<Empty, ApiError> {

@@ -376,3 +376,26 @@ async fn window_page_names_only_paths_that_the_user_gave_it() {
         assert!(said.contains("Choose the file or folder"), "{name}: {said}");
     }
 }
+
+#[tokio::test]
+async fn window_shows_unfinished_files_of_no_transfer_and_removes_them() {
+    let scene = Scene::start().await;
+    let ada = &scene.ada;
+    let folder = scene.home("ada").join("Downloads/films");
+    std::fs::create_dir_all(&folder).unwrap();
+    let part = folder.join(".film.mkv.0123456789abcdef.part");
+    std::fs::write(&part, vec![7; 3_000_000]).unwrap();
+    std::fs::write(folder.join("film.part"), "mine").unwrap();
+    ada.click("button", "Settings").await;
+    ada.click("button", "Change the settings for transfers")
+        .await;
+    ada.read("1 file, 3.0 MB in").await;
+    ada.click("button", "Remove unfinished files").await;
+    ada.click("button", "Remove for good").await;
+    ada.wait("the file to be gone", async |_| {
+        let gone = !part.exists();
+        gone.then_some(())
+    })
+    .await;
+    assert!(folder.join("film.part").exists());
+}

@@ -458,6 +458,32 @@ describe('the settings for transfers', () => {
       await close();
     }
   });
+
+  it('show unfinished files that belong to no transfer, and remove them after a question', async () => {
+    for (const [width, theme] of /** @type {const} */ ([
+      [1280, 'dark'],
+      [320, 'light'],
+    ])) {
+      const { page, complaints, close } = await browser.open({ scene: 'leftovers', width, theme });
+      await page.keyboard.press('Control+,');
+      await page.getByRole('button', { name: 'Change the settings for transfers' }).click();
+      const settings = page.getByRole('dialog', { name: 'Settings for transfers' });
+      await settings.getByText('3 files, 1.7 GB in /home/sam/Downloads').waitFor();
+      const remove = settings.getByRole('button', { name: 'Remove unfinished files' });
+      await remove.click();
+      const sure = page.getByRole('dialog', { name: 'Remove unfinished files?' });
+      await sure.getByText('1 file, 700 MB in /media/stick/films').waitFor();
+      expect(await violations(page)).toEqual([]);
+      expect(await outside(page), `${width} pixels`).toEqual([]);
+      await sure.getByRole('button', { name: 'Keep' }).click();
+      await remove.click();
+      await sure.getByRole('button', { name: 'Remove for good' }).click();
+      await settings.getByText('Files received at a time').waitFor();
+      await remove.waitFor({ state: 'detached' });
+      expect(complaints).toEqual([]);
+      await close();
+    }
+  });
 });
 
 describe('files that are dropped', () => {

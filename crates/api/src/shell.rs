@@ -10,7 +10,7 @@ use kith_protocol::RoomId;
 use serde::{Deserialize, Serialize};
 
 use crate::command::commands;
-use crate::{ApiError, Changes, Created, Empty, OfferRef, Request};
+use crate::{ApiError, Changes, Created, Empty, OfferRef, Request, js};
 
 commands! {
     /// The app around the engine. A missing method does not compile.
@@ -36,6 +36,10 @@ commands! {
     open(OfferRef) -> Empty;
     /// Shows what a finished fetch became in the file manager.
     show_in_folder(OfferRef) -> Empty;
+    /// Unfinished files that belong to no transfer, in the folders that files are fetched into.
+    leftovers(Empty) -> Leftovers;
+    /// Removes them; the reply is what is left.
+    remove_leftovers(Empty) -> Leftovers;
 }
 
 /// What the user has chosen for this installation.
@@ -77,6 +81,28 @@ pub enum Theme {
 pub struct Picked {
     /// Absolute paths.
     pub paths: Vec<String>,
+}
+
+/// Reply of [`Shell::leftovers`] and [`Shell::remove_leftovers`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Leftovers {
+    /// Folders in which, or below which, there are some.
+    pub folders: Vec<LeftoverFolder>,
+}
+
+/// Unfinished files that belong to no transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct LeftoverFolder {
+    /// An absolute path.
+    pub dir: String,
+    /// How many.
+    #[serde(serialize_with = "js::number")]
+    pub files: u64,
+    /// Bytes that they take.
+    #[serde(serialize_with = "js::number")]
+    pub bytes: u64,
 }
 
 /// What the window is told without asking, over its one event pump.

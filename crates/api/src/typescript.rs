@@ -144,6 +144,8 @@ fn types() -> String {
         Settings,
         Theme,
         Picked,
+        Leftovers,
+        LeftoverFolder,
         Push,
         Drag,
     );

@@ -39,8 +39,8 @@ Environment:
   KITH_LOOPBACK  1: connect also over loopback addresses, as --loopback
 
 With --json every line on stdout is one JSON object with a \"type\": room, room-gone, person,
-message, offer, invite, sent, skipped, command, listening, and at the end summary, after an error
-if there was one. A transfer that is paused or blocked says so, and by whom, in its offer.";
+message, offer, invite, sent, skipped, command, part, listening, and at the end summary, after an
+error if there was one. A transfer that is paused or blocked says so, and by whom, in its offer.";
 
 const SEND_NOTES: &str = "\
 The paths are checked before anything else happens. The transfer goes straight from this machine
@@ -81,6 +81,15 @@ and never reaches the room server.
 
 Example:
   kith invite --server kith.example.org > invite.txt";
+
+const PARTS_NOTES: &str = "\
+Such files are left where a profile was lost, or a transfer begun anew into another folder. A
+transfer of the same file into the same folder goes on from them by itself, so remove those that
+will not come again. Files of another profile are listed too, unless they are being received.
+
+Examples:
+  kith parts ~/Downloads
+  kith parts ~/Downloads --remove";
 
 const SERVER_NOTES: &str = "\
 The first line on stdout is the address it listens on. Stopped by Ctrl-C or SIGTERM it tells its
@@ -176,6 +185,9 @@ pub enum Command {
     /// Receive what others in a room send
     #[command(after_help = with_commands(RECEIVE_NOTES))]
     Receive(Receive),
+    /// List unfinished files that belong to no transfer, or remove them
+    #[command(after_help = PARTS_NOTES)]
+    Parts(Parts),
     /// Run a room server
     #[command(after_help = SERVER_NOTES)]
     RoomServer(Box<ServerArgs>),
@@ -291,6 +303,20 @@ pub struct Receive {
     pub wait: bool,
     #[command(flatten)]
     pub control: Control,
+}
+
+/// Options of `kith parts`.
+#[derive(Debug, Args)]
+pub struct Parts {
+    /// Where to look, with all folders below; else where this profile has received files
+    #[arg(value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// Remove them, after a question
+    #[arg(long)]
+    pub remove: bool,
+    /// Remove without asking
+    #[arg(long, requires = "remove")]
+    pub yes: bool,
 }
 
 /// `500`, `500k`, `20M`, `3G`, `1T`: bytes, in decimal units.

@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`args`] | the command line |
-//! | [`invite`], [`join`], [`send`], [`receive`], [`room_server`] | one command each |
+//! | [`invite`], [`join`], [`send`], [`receive`], [`parts`], [`room_server`] | one command each |
 //! | [`control`] | commands for transfers, typed while a run goes on |
 //! | [`watch`] | a room as its changes add up, and when waiting is pointless |
 //! | [`timeline`] | which messages have been printed |
@@ -17,6 +17,7 @@ mod exit;
 mod invite;
 mod join;
 mod output;
+mod parts;
 mod progress;
 mod receive;
 mod room_server;
@@ -50,9 +51,11 @@ fn main() -> ExitCode {
     let runtime = match cli.command {
         // It serves many, and no one of them may hold up the others.
         Command::RoomServer(_) => tokio::runtime::Runtime::new(),
-        Command::Invite { .. } | Command::Join(_) | Command::Send(_) | Command::Receive(_) => {
-            kith_peer::threads::runtime().build()
-        }
+        Command::Invite { .. }
+        | Command::Join(_)
+        | Command::Send(_)
+        | Command::Receive(_)
+        | Command::Parts(_) => kith_peer::threads::runtime().build(),
     };
     let code = match runtime {
         Ok(runtime) => {
@@ -80,6 +83,7 @@ async fn run(cli: Cli, out: &mut Out) -> u8 {
             Command::Join(options) => join::run(options, &global, stop, out).await,
             Command::Send(options) => send::run(options, &global, stop, out).await,
             Command::Receive(options) => receive::run(options, &global, stop, out).await,
+            Command::Parts(options) => parts::run(options, &global, stop, out).await,
             Command::RoomServer(options) => room_server::run(&options, stop, out).await,
         }
     }

@@ -77,6 +77,7 @@ fn help_reads_as_agreed() {
     golden("join", &["join", "--help"]);
     golden("send", &["send", "--help"]);
     golden("receive", &["receive", "--help"]);
+    golden("parts", &["parts", "--help"]);
     golden("room-server", &["room-server", "--help"]);
 }
 
@@ -94,7 +95,10 @@ fn every_command_has_a_golden_help() {
         .lines()
         .map(|l| l.split_whitespace().next().unwrap())
         .collect();
-    assert_eq!(names, ["invite", "join", "send", "receive", "room-server"]);
+    assert_eq!(
+        names,
+        ["invite", "join", "send", "receive", "parts", "room-server"]
+    );
 }
 
 #[test]
@@ -300,5 +304,56 @@ fn a_room_server_that_cannot_listen_says_why() {
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("in use"), "{text}");
     let (code, text) = fails(&mut kith(&["room-server", "--listen", "nowhere"]));
+    assert_eq!(code, 2, "{text}");
+}
+
+#[test]
+fn unfinished_files_of_no_transfer_are_listed_and_removed() {
+    let (home, down) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (home, dir) = (home.path().to_str().unwrap(), down.path());
+    let part = dir.join("sub/.film.0123456789abcdef.part");
+    std::fs::create_dir(dir.join("sub")).unwrap();
+    std::fs::write(&part, vec![7; 300_000]).unwrap();
+    std::fs::write(dir.join(".film.part"), "mine").unwrap();
+    let parts = |more: &[&str]| {
+        let mut command = kith(&["parts", "--home", home]);
+        command.arg(dir).args(more);
+        command
+    };
+    let (code, stdout, stderr) = run(&mut parts(&[]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("300 kB") && stdout.contains(".film.0123456789abcdef.part"));
+    assert!(stdout.ends_with("--remove removes them.\n"), "{stdout}");
+
+    let (code, stdout, _) = run(&mut parts(&["--json"]));
+    let lines: Vec<serde_json::Value> = stdout
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!((code, lines.len()), (0, 2), "{stdout}");
+    assert_eq!(lines[0]["type"], "part");
+    assert_eq!(lines[0]["bytes"], 300_000);
+    assert!(lines[0]["path"].as_str().unwrap().ends_with(".part"));
+    assert_eq!(
+        (&lines[1]["ok"], &lines[1]["files"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(lines[1]["removed"], 0);
+
+    let (code, text) = fails(&mut parts(&["--remove"]));
+    assert_eq!(code, 2, "nobody can be asked: {text}");
+    assert!(text.contains("--yes") && part.exists(), "{text}");
+    let (code, stdout, _) = run(&mut parts(&["--remove", "--yes"]));
+    assert_eq!(code, 0);
+    assert!(
+        stdout.ends_with("Removed 1 unfinished file, 300 kB.\n"),
+        "{stdout}"
+    );
+    assert!(!part.exists() && dir.join(".film.part").exists());
+
+    let (code, stdout, _) = run(&mut kith(&["parts", "--home", home]));
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("There are no"), "{stdout}");
+    let (code, text) = fails(&mut kith(&["parts", "--home", home, "/no/such"]));
     assert_eq!(code, 2, "{text}");
 }

@@ -587,6 +587,12 @@ impl Fetch {
         }
     }
 
+    /// Some of its chunks were left by another fetch, and are not checked.
+    fn is_adopted(&self, entry: u32) -> bool {
+        let record = self.record.as_ref();
+        record.is_some_and(|r| r.adopted.contains(&entry))
+    }
+
     fn measure(&mut self) {
         let size = |e: &u32| self.entries.get(*e as usize).map_or(0, |e| e.size);
         self.done_size = self.done.keys().map(size).sum();

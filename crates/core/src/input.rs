@@ -309,6 +309,9 @@ pub enum FetchNews {
         roots: Vec<(String, String)>,
         /// Entries whose file or part file is gone, so that what is recorded of them is void.
         lost: Vec<u32>,
+        /// Chunks of other entries that lie in part files of a fetch that nobody knows any more, which
+        /// are this fetch's now. They are durable, but nobody has checked them.
+        adopted: Vec<(u32, RangeSet)>,
     },
     /// Chunks that are verified and synced.
     Durable {

@@ -1,7 +1,7 @@
 //! What outlives the process: the records the engine asks the store to keep, and what it gets
 //! back at the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kith_api::{Strategy, TransferSettings};
@@ -113,6 +113,9 @@ pub struct FetchRecord {
     pub hold: Hold,
     /// With it the offer may be passed on.
     pub voucher: Option<Box<Voucher>>,
+    /// Entries with chunks that another fetch left, which nobody has checked: others are told of none
+    /// of them, and if the whole is wrong, that is not the sender's mistake.
+    pub adopted: BTreeSet<u32>,
 }
 
 /// What the user wants of a fetch, beside having it.

@@ -3,6 +3,8 @@
 
 #[path = "disk/faults.rs"]
 mod faults;
+#[path = "disk/orphans.rs"]
+mod orphans;
 #[path = "disk/receive.rs"]
 mod receive;
 #[path = "disk/send.rs"]

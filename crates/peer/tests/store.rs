@@ -95,6 +95,7 @@ fn fetch(key: FetchKey, entries: usize) -> FetchRecord {
             })
             .collect(),
         hold: Default::default(),
+        adopted: [3, 7].into(),
         roots: vec![("a".into(), "a (2)".into())],
         voucher: Some(Box::new(Voucher {
             by: IdPk([3; 32]),

@@ -244,6 +244,7 @@ pub(super) fn step(w: &mut World, b: &mut Bytes<'_>) {
             let prepared = FetchNews::Prepared {
                 roots: Vec::new(),
                 lost: Vec::new(),
+                adopted: Vec::new(),
             };
             w.give(Input::Fetch(key, run, prepared));
             let jobs = std::mem::take(&mut w.jobs);

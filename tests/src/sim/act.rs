@@ -6,6 +6,7 @@ use kith_core::input::{Command, NewOffer};
 use kith_core::record::FetchKey;
 use kith_protocol::{Code, OfferId, PeerId, RoomId};
 
+use super::disk;
 use super::plan::Action;
 use super::world::World;
 
@@ -64,6 +65,11 @@ impl World {
             }
             Action::SlowDisk { peer, ms } => self.nodes[peer].disk.delay = ms,
             Action::RemovePart { peer, pick } => self.remove_part(peer, pick as usize),
+            Action::Orphan {
+                peer,
+                pick,
+                spoiled,
+            } => self.leave_orphan(peer, pick, spoiled),
             Action::BreakStore(n) => self.nodes[n].store.broken = true,
             Action::MendStore(n) => self.nodes[n].store.broken = false,
             Action::SlowStore { peer, ms } => self.nodes[peer].store.delay = ms,
@@ -318,6 +324,30 @@ impl World {
         if told && self.nodes[n].is_up() {
             self.input(n, Input::AddressesChanged);
         }
+    }
+
+    pub(super) fn leave_orphan(&mut self, n: usize, pick: u32, spoiled: bool) {
+        let sources = self.nodes.iter().enumerate().filter(|(m, _)| *m != n);
+        let sources = sources.flat_map(|(_, node)| node.sources.values());
+        let files = sources.flat_map(|s| s.entries.iter().zip(&s.tokens));
+        let large: Vec<_> = files.filter(|(_, tokens)| tokens.len() > 1).collect();
+        let Some((e, tokens)) = large.get(pick as usize % large.len().max(1)) else {
+            return;
+        };
+        let mut part = disk::Part {
+            at: (DIRS[pick as usize / 7 % 2].to_string(), e.path.clone()),
+            ..disk::Part::default()
+        };
+        for (index, token) in (0..).zip(tokens.iter()) {
+            if self.dice.percent(70) {
+                part.chunks.insert(index, token ^ u64::from(spoiled));
+            }
+        }
+        let disk = &mut self.nodes[n].disk;
+        disk.serial += 1;
+        part.serial = disk.serial;
+        let tag = format!("orphan {}", part.serial);
+        disk.parts.insert((tag, 0), part);
     }
 
     fn remove_part(&mut self, n: usize, pick: usize) {

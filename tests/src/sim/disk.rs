@@ -1,7 +1,7 @@
 //! A disk that outlives its process, and the worker that reads it for others, step by step as the
 //! real one does. A chunk's payload is one number; a file is a list of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kith_core::Mono;
 use kith_core::pace::Bucket;
@@ -36,6 +36,8 @@ pub(crate) struct Disk {
 /// A part file.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
+    /// Folder, and name that it is to have.
+    pub at: (String, String),
     /// Tells it from another of the same name.
     pub serial: u64,
     pub chunks: BTreeMap<u64, u64>,
@@ -54,6 +56,33 @@ impl Disk {
             }
             chunks.retain(|i, _| synced.contains(*i) || dice.percent(50));
         }
+    }
+
+    /// Gives the part with most chunks that is of this file, or may be, and in no fetch of `used` to an
+    /// entry of the fetch `tag`: its chunks, checked by nobody.
+    pub(super) fn adopt(
+        &mut self,
+        at: (String, String),
+        (tag, entry): (&str, u32),
+        chunks: u64,
+        used: &BTreeSet<String>,
+    ) -> Option<RangeSet> {
+        let own = (tag.to_string(), entry);
+        let end = |p: &Part| p.chunks.keys().next_back().map_or(0, |last| last + 1);
+        if !self.parts.contains_key(&own) {
+            let orphans = self.parts.iter().filter(|((t, _), p)| {
+                let fits = p.at == at && (1..=chunks).contains(&end(p));
+                fits && !used.contains(t)
+            });
+            let most = orphans.max_by_key(|(_, p)| p.chunks.len())?.0.clone();
+            let part = self.parts.remove(&most)?;
+            self.parts.insert(own.clone(), part);
+        }
+        let part = self.parts.get_mut(&own)?;
+        let mut have = RangeSet::new();
+        part.chunks.keys().for_each(|i| have.insert(*i, i + 1));
+        part.synced.union(&have);
+        Some(have).filter(|have| !have.is_empty())
     }
 
     pub(super) fn free_name(&self, dir: &str, path: &str) -> String {

@@ -43,7 +43,7 @@ pub(crate) struct Fetching {
     /// Its next step is planned for then.
     pub planned: Option<u64>,
     pub ended: bool,
-    prepared: bool,
+    pub prepared: bool,
     before: BTreeMap<u32, RangeSet>,
     done: BTreeMap<u32, String>,
     open: BTreeMap<u32, Open>,
@@ -116,7 +116,15 @@ impl Fetching {
 
     /// Does some of what is to be done. When to come back, and whether the sync thread starts,
     /// stands in `planned` and `syncing` afterwards.
-    pub fn work(&mut self, now: u64, disk: &mut Disk, dice: &mut Dice) -> Vec<FetchNews> {
+    ///
+    /// `used` are the tags of other fetches.
+    pub fn work(
+        &mut self,
+        now: u64,
+        disk: &mut Disk,
+        dice: &mut Dice,
+        used: &BTreeSet<String>,
+    ) -> Vec<FetchNews> {
         let mut news = Vec::new();
         self.planned = None;
         if self.ended {
@@ -133,8 +141,13 @@ impl Fetching {
                 self.done.remove(entry);
             }
             self.prepared = true;
-            let roots = Vec::new();
-            news.push(FetchNews::Prepared { roots, lost });
+            let adopted = self.adopt(disk, used, &lost);
+            self.before.extend(adopted.iter().cloned());
+            news.push(FetchNews::Prepared {
+                roots: Vec::new(),
+                lost,
+                adopted,
+            });
             self.finish_folders(disk, &mut news);
         }
         let result = self.some_jobs(now, disk, &mut news);
@@ -301,7 +314,10 @@ impl Fetching {
         }
         disk.serial += 1;
         let serial = disk.serial;
+        let path = self.record.entries[entry as usize].path.clone();
+        let at = (self.record.dir.clone(), path);
         let new = || Part {
+            at,
             serial,
             ..Part::default()
         };
@@ -419,6 +435,27 @@ impl Fetching {
             let durable = std::mem::take(&mut self.received_durable);
             news.push(FetchNews::Received { bytes, durable });
         }
+    }
+
+    /// Takes over what other fetches left of entries that nothing is recorded of.
+    fn adopt(
+        &self,
+        disk: &mut Disk,
+        used: &BTreeSet<String>,
+        lost: &[u32],
+    ) -> Vec<(u32, RangeSet)> {
+        let mut adopted = Vec::new();
+        for (n, e) in (0u32..).zip(self.record.entries.iter()) {
+            let known = self.before.contains_key(&n) || self.done.contains_key(&n);
+            let chunks = frame::chunks(e.size);
+            if e.dir || chunks < 2 || known || lost.contains(&n) {
+                continue;
+            }
+            let at = (self.record.dir.clone(), e.path.clone());
+            let found = disk.adopt(at, (&self.record.tag, n), chunks, used);
+            adopted.extend(found.map(|ranges| (n, ranges)));
+        }
+        adopted
     }
 
     /// What is recorded but not there.

@@ -168,6 +168,20 @@ impl Node {
         });
     }
 
+    /// Tags of the part files that other fetches than this one want, while it prepares.
+    pub fn used_tags(&self, of: FetchKey) -> BTreeSet<String> {
+        let running = self.process.iter().flat_map(|p| &p.fetching);
+        if running.clone().any(|(key, f)| *key == of && f.prepared) {
+            return BTreeSet::new();
+        }
+        let running = running.map(|(key, f)| (key, &f.record));
+        let stored = self.store.fetches.iter();
+        let all = stored.map(|(key, s)| (key, &s.record.tag));
+        let all = all.chain(running.map(|(key, record)| (key, &record.tag)));
+        let others = all.filter(|(key, _)| **key != of);
+        others.map(|(_, tag)| tag.clone()).collect()
+    }
+
     /// Whether it runs and is awake.
     pub fn is_up(&self) -> bool {
         self.process.is_some() && self.asleep.is_none()

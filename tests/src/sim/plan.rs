@@ -97,6 +97,13 @@ pub enum Action {
     SlowDisk { peer: usize, ms: u64 },
     /// `peer`'s user removes a part file.
     RemovePart { peer: usize, pick: u32 },
+    /// In `peer`'s folder lies what a fetch left that nobody knows any more, of a file on offer or,
+    /// where `spoiled`, of another one with its name.
+    Orphan {
+        peer: usize,
+        pick: u32,
+        spoiled: bool,
+    },
     /// `peer`'s store refuses to write.
     BreakStore(usize),
     /// It writes again.
@@ -157,7 +164,27 @@ impl Plan {
                 action: KINDS[kind].1(&mut dice, peers as u64),
             });
         }
+        add_orphans(seed, peers, &mut steps);
         Plan { seed, peers, steps }
+    }
+}
+
+/// Drawn apart, so that seeds that once failed still do what they did.
+fn add_orphans(seed: u64, peers: usize, steps: &mut Vec<Step>) {
+    let mut dice = Dice::new(seed ^ 0x0a4a);
+    if !dice.percent(30) {
+        return;
+    }
+    let shares = |s: &Step| matches!(s.action, Action::Share { .. });
+    let mut at = 0;
+    while let Some(next) = steps[at..].iter().position(shares) {
+        at += next + 1;
+        let action = Action::Orphan {
+            peer: who(&mut dice, peers as u64),
+            pick: pick(&mut dice),
+            spoiled: dice.percent(40),
+        };
+        steps.insert(at, Step { after: 0, action });
     }
 }
 

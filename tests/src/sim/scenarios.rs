@@ -11,6 +11,7 @@ use kith_protocol::{Code, OfferId};
 
 use super::world::World;
 
+mod parts;
 mod passing;
 mod swarm;
 

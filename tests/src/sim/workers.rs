@@ -471,13 +471,14 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[n];
         let life = node.life;
+        let used = node.used_tags(key);
         let p = node.process.as_mut();
         let f = p.and_then(|p| of_run(&mut p.fetching, key, run));
         let Some(f) = f.filter(|f| f.planned.is_none_or(|p| p <= now)) else {
             return;
         };
         let syncing = f.syncing.is_some();
-        let news = f.work(now, &mut node.disk, &mut self.dice);
+        let news = f.work(now, &mut node.disk, &mut self.dice, &used);
         if let Some(at) = f.planned {
             let event = Event::To(n, life, What::FetchStep(key, run));
             self.put(at - now, event);
@@ -512,6 +513,9 @@ impl World {
                 self.forget_promises(n, key, *entry);
                 // The two threads take turns here, so that nothing is said of a part that is gone.
                 self.follow(lane, Lane::Sync(n, run));
+            }
+            if let FetchNews::Spurned { .. } = &news {
+                self.struck += 1;
             }
             if let FetchNews::Prepared { lost, .. } = &news {
                 lost.iter().for_each(|e| self.forget_promises(n, key, *e));

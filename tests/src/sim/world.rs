@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub lie_hashes: u32,
     /// Counts whatever is not a beat or a heartbeat.
     pub noise: u64,
+    /// Chunks of other holders that were not what who offers says.
+    pub struck: u64,
     pub beats: u64,
     pub inputs: u64,
     events: u64,
@@ -118,6 +120,7 @@ impl World {
             lie_chunks: 0,
             lie_hashes: 0,
             noise: 0,
+            struck: 0,
             beats: 0,
             inputs: 0,
             events: 0,

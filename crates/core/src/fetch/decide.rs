@@ -1,5 +1,6 @@
 //! The user takes an offer or refuses it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kith_api::{ApiError, OfferAction};
@@ -78,6 +79,7 @@ impl Fetches {
                     roots: Vec::new(),
                     hold: crate::record::Hold::default(),
                     voucher: f.voucher.clone(),
+                    adopted: BTreeSet::new(),
                 })
             }
         };

@@ -54,7 +54,7 @@ impl Fetches {
             return Vec::new();
         }
         let name = f.done.get(&entry);
-        let durable = f.durable.get(&entry);
+        let durable = f.durable.get(&entry).filter(|_| !f.is_adopted(entry));
         let there = |&(a, b): &(u64, u64)| durable.is_some_and(|d| d.next_missing(a) >= b);
         let held = match name {
             Some(_) => crate::serve::fits(&f.entries, entry, &ranges),

@@ -141,7 +141,8 @@ impl Fetches {
         for entry in f.done.keys() {
             whole.insert(u64::from(*entry), u64::from(*entry) + 1);
         }
-        let parts = f.durable.iter().filter(|(_, r)| !r.is_empty());
+        let parts = f.durable.iter();
+        let parts = parts.filter(|(e, r)| !r.is_empty() && !f.is_adopted(**e));
         holds(key, hello, &whole, parts)
             .into_iter()
             .map(|m| FetchOut::Send(peer, m))
@@ -156,9 +157,10 @@ impl Fetches {
         part: Option<(u32, &RangeSet)>,
     ) -> Vec<FetchOut> {
         let f = self.fetches.get(&(key.from, key.offer));
-        let Some(swarm) = f.and_then(|f| f.swarm.as_ref()) else {
+        let Some((f, swarm)) = f.and_then(|f| Some((f, f.swarm.as_ref()?))) else {
             return Vec::new();
         };
+        let part = part.filter(|(entry, _)| !f.is_adopted(*entry));
         let mut out = Vec::new();
         for peer in &swarm.told {
             let parts = part.iter().map(|(e, r)| (e, *r));

@@ -1,3 +1,4 @@
+mod adopted;
 mod holds;
 mod manifests;
 mod passed;
@@ -125,6 +126,7 @@ impl Receiver {
         r.news(FetchNews::Prepared {
             roots: vec![],
             lost: vec![],
+            adopted: vec![],
         });
         let out = r.stored();
         assert!(out.iter().any(is_accept));
@@ -272,6 +274,7 @@ fn what_is_recorded_after_a_fetch_ended_is_told_by_the_next_one_or_not_at_all() 
         r.news(FetchNews::Prepared {
             roots: vec![],
             lost: vec![],
+            adopted: vec![],
         });
         let out = r.stored();
         assert!(out.iter().any(is_accept));
@@ -307,6 +310,7 @@ fn it_says_what_it_has_before_it_accepts() {
         name: "files".into(),
         entries: manifest().into(),
         hold: Default::default(),
+        adopted: Default::default(),
         roots: vec![],
         voucher: None,
     };
@@ -322,6 +326,7 @@ fn it_says_what_it_has_before_it_accepts() {
     r.news(FetchNews::Prepared {
         roots: vec![],
         lost: vec![],
+        adopted: vec![],
     });
     assert_eq!(r.view().traffic.resumed, 4 * CHUNK + 1);
     let jobs = r.jobs();
@@ -339,6 +344,7 @@ fn it_says_what_it_has_before_it_accepts() {
     r.news(FetchNews::Prepared {
         roots: vec![],
         lost: vec![0, 1],
+        adopted: vec![],
     });
     assert_eq!(r.view().traffic.resumed, 0);
     assert!(haves(&r.stored()).is_empty());
@@ -402,6 +408,7 @@ fn a_very_holey_file_is_declared_and_acknowledged_in_parts() {
         FetchNews::Prepared {
             roots: vec![],
             lost: vec![],
+            adopted: vec![],
         },
         &mut r.world.ctx(),
     );
@@ -532,6 +539,7 @@ fn an_offer_may_be_accepted_while_its_sender_is_away() {
     r.news(FetchNews::Prepared {
         roots: vec![],
         lost: vec![],
+        adopted: vec![],
     });
     assert!(r.stored().iter().any(is_accept));
 }
@@ -636,6 +644,7 @@ fn declining_and_cancelling_forget_everything() {
     r.news(FetchNews::Prepared {
         roots: vec![],
         lost: vec![],
+        adopted: vec![],
     });
     r.stored();
     r.durable(0, &[(0, 10)]);
@@ -676,6 +685,7 @@ fn a_failing_store_blocks_the_fetch_and_nothing_was_promised() {
     r.news(FetchNews::Prepared {
         roots: vec![],
         lost: vec![],
+        adopted: vec![],
     });
     let [(job, _)] = &r.jobs()[..] else { panic!() };
     r.fetches
@@ -928,6 +938,7 @@ fn leaving_the_room_keeps_what_is_there() {
     r.news(FetchNews::Prepared {
         roots: vec![],
         lost: vec![],
+        adopted: vec![],
     });
     assert_eq!(haves(&r.stored()), [(0, set(&[(0, 4)]))]);
 }
@@ -952,7 +963,11 @@ fn an_empty_file_with_a_wrong_hash_ends_the_fetch() {
     fetch.entries[1].size = 0;
     r.accept();
     let (roots, lost) = (vec![], vec![]);
-    r.news(FetchNews::Prepared { roots, lost });
+    r.news(FetchNews::Prepared {
+        roots,
+        lost,
+        adopted: vec![],
+    });
     r.stored();
     r.news(FetchNews::Mismatch { entry: 1 });
     let view = r.view();
@@ -987,7 +1002,11 @@ fn what_was_declined_may_be_taken_over_a_later_link() {
         }
         r.world.drain();
         let (roots, lost) = (vec![], vec![]);
-        r.news(FetchNews::Prepared { roots, lost });
+        r.news(FetchNews::Prepared {
+            roots,
+            lost,
+            adopted: vec![],
+        });
         assert!(r.stored().iter().any(is_accept));
         assert_eq!(r.phase(), FetchPhase::Fetching);
     }

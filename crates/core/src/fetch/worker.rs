@@ -10,6 +10,7 @@ use super::{After, FetchOut, Fetches, MISMATCHES, STRIKES, State};
 use crate::engine::Ctx;
 use crate::input::FetchNews;
 use crate::record::{FetchKey, Put};
+use crate::serve::fits;
 
 /// Complete entries that are recorded together.
 const TOGETHER: usize = 512;
@@ -35,16 +36,26 @@ impl Fetches {
         }
         let changed = FetchOut::Changed(key.from, key.offer);
         match news {
-            FetchNews::Prepared { roots, lost } => {
-                for entry in lost {
-                    f.durable.remove(&entry);
-                    f.done.remove(&entry);
-                }
-                f.measure();
+            FetchNews::Prepared {
+                roots,
+                lost,
+                adopted,
+            } => {
                 let Some(record) = &mut f.record else {
                     return Vec::new();
                 };
                 let kept = Arc::make_mut(record);
+                for entry in lost {
+                    f.durable.remove(&entry);
+                    f.done.remove(&entry);
+                    kept.adopted.remove(&entry);
+                }
+                for (entry, ranges) in adopted {
+                    if !f.done.contains_key(&entry) && fits(&f.entries, entry, &ranges) {
+                        f.durable.entry(entry).or_default().union(&ranges);
+                        kept.adopted.insert(entry);
+                    }
+                }
                 kept.roots = roots;
                 kept.hold = f.hold.record();
                 f.hold.kept = true;
@@ -61,6 +72,7 @@ impl Fetches {
                     entries: some.to_vec(),
                     begun: Vec::new(),
                 }));
+                f.measure();
                 f.synced = f.durable.clone();
                 f.traffic.resumed = f.done_bytes();
                 self.store(key, puts, After::Begin { run }, ctx);
@@ -136,7 +148,16 @@ impl Fetches {
                 Vec::new()
             }
             FetchNews::Mismatch { entry } => {
-                f.mismatches += 1;
+                let mut puts = vec![Put::Ranges(key, entry, RangeSet::new())];
+                let record = f.record.as_mut().filter(|r| r.adopted.contains(&entry));
+                // What was adopted may well be of another file: then it is received as if there had
+                // been nothing.
+                if let Some(record) = record {
+                    Arc::make_mut(record).adopted.remove(&entry);
+                    puts.push(Put::Fetch((**record).clone()));
+                } else {
+                    f.mismatches += 1;
+                }
                 f.durable.remove(&entry);
                 f.synced.remove(&entry);
                 if let Some(swarm) = &mut f.swarm {
@@ -157,12 +178,7 @@ impl Fetches {
                 let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
                 // Of a file without bytes there is nothing to send again.
                 let again = f.mismatches < MISMATCHES && size > 0;
-                self.store(
-                    key,
-                    vec![Put::Ranges(key, entry, RangeSet::new())],
-                    After::Nothing,
-                    ctx,
-                );
+                self.store(key, puts, After::Nothing, ctx);
                 if !again {
                     return self.fail(key, Code::HashMismatch, ctx);
                 }

@@ -244,6 +244,30 @@ fn rename_new(folder: &Dir, from: &str, to: &str) -> io::Result<bool> {
     }
 }
 
+/// Moves a part file to a name of another fetch's, perhaps in another folder of the same filesystem;
+/// `false` if it is not the file of this device and inode any more, or the new name exists.
+pub(super) fn move_part(
+    (folder, part, id): (&Dir, &str, FileId),
+    (to, name): (&Dir, &str),
+) -> io::Result<bool> {
+    if !is_named(folder, part, id)? {
+        return Ok(false);
+    }
+    match rustix::fs::renameat_with(folder, part, to, name, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        // The filesystem does not know the flag. The name is random: nobody else takes it meanwhile.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            if to.symlink_metadata(name).is_ok() {
+                return Ok(false);
+            }
+            rustix::fs::renameat(folder, part, to, name)?;
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// As [`rename_new`], by a second link: making one never replaces either.
 fn link_new(folder: &Dir, from: &str, to: &str) -> io::Result<bool> {
     match rustix::fs::linkat(folder, from, folder, to, AtFlags::empty()) {

@@ -4,14 +4,17 @@
 //! [`scan`] (paths to a flat manifest) and [`SourceReader`] (a file as hashed chunks). The
 //! receiving side is [`SafePath`] (a peer's name made harmless), [`Target`] (a capability to one
 //! download folder) and [`PartFile`] (a file that has no name of its own until it is complete), which
-//! [`HeldFile`] reads for other receivers.
+//! [`HeldFile`] reads for other receivers. Part files that no fetch knows any more are taken over by
+//! another fetch of the same file ([`Adoption`]) or removed when the user says so ([`leftovers`]).
 //!
 //! Which chunks are already verified is kept elsewhere; nothing here remembers ranges.
 
+mod adopt;
 mod chunk;
 mod error;
 mod folder;
 mod held;
+mod leftovers;
 mod names;
 mod part;
 mod probe;
@@ -21,9 +24,11 @@ mod target;
 mod unnamed;
 mod whole;
 
+pub use adopt::Adoption;
 pub use chunk::{ChunkRead, ROW, chunk_digest, chunk_digests};
 pub use error::{DiskError, DiskFault};
 pub use held::HeldFile;
+pub use leftovers::{Leftover, Leftovers, Removed, leftovers, remove_leftovers};
 pub use names::{MAX_DEPTH, MAX_NAME, MAX_PATH, NameError, SafePath};
 pub use part::{PartFile, PartSync, PartTag};
 pub use probe::probe;

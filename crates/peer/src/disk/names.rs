@@ -151,7 +151,23 @@ pub(super) fn numbered(name: &str, n: u32) -> String {
 
 /// The name of the part file for `name`; at most 119 bytes.
 pub(super) fn part_name(name: &str, tag: u64) -> String {
-    format!(".{}.{tag:016x}{PART_SUFFIX}", cut(name, PART_STEM))
+    format!(".{}.{tag:016x}{PART_SUFFIX}", part_stem(name))
+}
+
+/// What the name of a part file of ours says: the beginning of the final name, and the tag.
+pub(super) fn parse_part(name: &str) -> Option<(&str, u64)> {
+    let (stem, tag) = name
+        .strip_prefix('.')?
+        .strip_suffix(PART_SUFFIX)?
+        .rsplit_once('.')?;
+    let tag = u64::from_str_radix(tag, 16).ok()?;
+    // Only what is written exactly as we write it.
+    (part_name(stem, tag) == name).then_some((stem, tag))
+}
+
+/// The beginning of a final name, as its part files repeat it.
+pub(super) fn part_stem(name: &str) -> &str {
+    cut(name, PART_STEM)
 }
 
 /// Equal for names that some filesystem holds to be one: case and composition are ignored.

@@ -1,7 +1,7 @@
 //! A file that is being received: it has its own name only once it is complete.
 
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::IoSlice;
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU64;
@@ -9,18 +9,23 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
-use cap_std::fs::{OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::tree::Tree;
 use rustix::io::Errno;
 
+use super::folder::is_named;
 use super::names::part_name;
 use super::target::{Folder, ModTime, set_attributes, sync_folder};
 use super::whole::{Waits, WholeFile};
 use super::{CHUNK, DiskError, SafePath, Target, chunk_digests, chunk_len};
 
+/// A part that another Kith looks at is free again after a moment.
+const MOST_TRIES: u32 = 100;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 /// Bytes read back at a time.
 const READ_BACK: usize = 16 * CHUNK;
 
@@ -95,17 +100,28 @@ impl PartFile {
             names.with_own_change(&folder.dir, || folder.dir.open_with(&name, &options))
         };
         let mut folder = target.folder_of(rel)?;
-        let opened = match open(&folder) {
-            // It was removed since it was last used.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                target.forget_folder();
-                folder = target.folder_of(rel)?;
-                open(&folder)
+        let mut tries = 0;
+        let (file, found) = loop {
+            let opened = match open(&folder) {
+                // It was removed since it was last used.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    target.forget_folder();
+                    folder = target.folder_of(rel)?;
+                    open(&folder)
+                }
+                opened => opened,
+            };
+            let file = opened.map_err(fail)?.into_std();
+            let found = file.metadata().map_err(fail)?;
+            if is_ours(&folder.dir, &name, &file, &found) {
+                break (file, found);
             }
-            opened => opened,
+            tries += 1;
+            if tries > MOST_TRIES {
+                return Err(DiskError::Obstructed { path: part_path });
+            }
+            std::thread::sleep(BETWEEN_TRIES);
         };
-        let file = opened.map_err(fail)?.into_std();
-        let found = file.metadata().map_err(fail)?;
         // A second name for the same file could be somebody's way of having us write elsewhere.
         if !found.is_file() || found.nlink() != 1 {
             return Err(DiskError::Obstructed { path: part_path });
@@ -317,6 +333,20 @@ impl PartFile {
     fn out_of_range(&self) -> DiskError {
         DiskError::OutOfRange {
             path: self.shared.path.clone(),
+        }
+    }
+}
+
+/// Has everybody know that the part is in use, for as long as it is open. `false` if another Kith has
+/// just taken it for one that is nobody's: its name leads to another file then, or to none.
+///
+/// Without this, a second profile that adopts the part would write into the same file.
+fn is_ours(folder: &Dir, name: &str, file: &File, found: &Metadata) -> bool {
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => false,
+        // Where there are no locks, nobody can find it unlocked either.
+        Ok(()) | Err(TryLockError::Error(_)) => {
+            is_named(folder, name, (found.dev(), found.ino())).unwrap_or(false)
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::lanes::Lanes;
 use super::links::{Links, Outgoing};
+use super::parts::Parts;
 use super::server;
 use super::subscription::Subscribers;
 use super::tasks::Tasks;
@@ -53,6 +54,7 @@ pub(crate) struct Driver {
     pub name: String,
     pub fp: kith_protocol::ids::Digest,
     pub store: Arc<Store>,
+    pub parts: Parts,
     pub writer: Writer,
     pub subscribers: Arc<Subscribers>,
     pub tasks: Tasks,

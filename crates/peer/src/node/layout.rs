@@ -13,11 +13,24 @@ use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 
 use crate::disk::{
-    DiskError, EntryKind, HeldFile, ModTime, PartFile, PartTag, SafePath, SourceEntry, Target,
+    Adoption, DiskError, EntryKind, HeldFile, ModTime, PartFile, PartTag, SafePath, SourceEntry,
+    Target, chunk_count,
 };
 
 /// Numbers tried for a folder's name before the disk is blamed.
 const MOST_NAMES: u32 = 10_000;
+
+/// Folders of earlier fetches that are looked into.
+const MOST_BEFORE: usize = 16;
+
+/// A folder that is ready, and what was found in it.
+pub(crate) struct Prepared {
+    pub layout: Layout,
+    /// Entries that are recorded as complete or begun and are not there any more.
+    pub lost: Vec<u32>,
+    /// Chunks of other entries that an earlier fetch left.
+    pub adopted: Vec<(u32, RangeSet)>,
+}
 
 /// The prepared folder of one fetch.
 pub(crate) struct Layout {
@@ -30,13 +43,14 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Opens the folder, checks space, makes names safe and folders exist. Also says which of the
-    /// entries that are recorded as complete or begun are not there any more.
+    /// Opens the folder, makes names safe and folders exist. Part files that are not `used` are adopted
+    /// by entries of which nothing is known.
     pub fn prepare(
         record: &FetchRecord,
         ranges: &BTreeMap<u32, RangeSet>,
         done: &BTreeMap<u32, String>,
-    ) -> Result<(Layout, Vec<u32>), DiskError> {
+        used: impl FnMut(PartTag) -> bool,
+    ) -> Result<Prepared, DiskError> {
         let target = Target::open(Path::new(&record.dir))?;
         let safe: Vec<SafePath> = record
             .entries
@@ -44,12 +58,14 @@ impl Layout {
             .map(|e| SafePath::from_wire(&e.path).map_err(|_| bad_name(&e.path)))
             .collect::<Result<_, _>>()?;
         let mut roots: BTreeMap<String, String> = record.roots.iter().cloned().collect();
+        let mut taken: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (entry, path) in record.entries.iter().zip(&safe) {
             let root = first(path);
             let is_folder = entry.dir || path.as_str() != root;
             if is_folder && !roots.contains_key(root) {
-                let made = make_root(&target, root)?;
+                let (made, before) = make_root(&target, root)?;
                 roots.insert(root.to_string(), made);
+                taken.insert(root, before);
             }
         }
         let mut layout = Layout {
@@ -71,16 +87,18 @@ impl Layout {
             layout.made.insert(index);
         }
         let lost = layout.lost(&record.entries, ranges, done);
-        let kept = |entry: u32| !lost.contains(&entry);
-        let needed = needed(&record.entries, |entry| {
-            if kept(entry) && done.contains_key(&entry) {
-                return u64::MAX;
-            }
-            let have = ranges.get(&entry).filter(|_| kept(entry));
-            have.map_or(0, |r| r.count())
-        });
-        layout.target.check_space(needed)?;
-        Ok((layout, lost))
+        let known = |entry| ranges.contains_key(&entry) || done.contains_key(&entry);
+        let adopted = layout.adopt(record, known, &safe, &taken, used)?;
+        Ok(Prepared {
+            layout,
+            lost,
+            adopted,
+        })
+    }
+
+    /// Refuses if so many bytes do not fit now.
+    pub fn check_space(&self, needed: u64) -> Result<(), DiskError> {
+        self.target.check_space(needed)
     }
 
     /// The folder of a fetch that may have begun, as it is: nothing is made or checked.
@@ -144,6 +162,37 @@ impl Layout {
             out.push((index, path.as_str().to_string()));
         }
         out
+    }
+
+    /// Takes over what other fetches left of the entries that are not `known`. A folder of an earlier
+    /// fetch has the name that this one's could not get, so that is where its parts are looked for.
+    fn adopt(
+        &self,
+        record: &FetchRecord,
+        known: impl Fn(u32) -> bool,
+        safe: &[SafePath],
+        taken: &BTreeMap<&str, Vec<String>>,
+        mut used: impl FnMut(PartTag) -> bool,
+    ) -> Result<Vec<(u32, RangeSet)>, DiskError> {
+        let mut adoption = Adoption::new(&self.target);
+        let mut adopted = Vec::new();
+        for (entry, index) in record.entries.iter().zip(0u32..) {
+            // A file of one chunk costs as much to find as to fetch.
+            if entry.dir || known(index) || chunk_count(entry.size) < 2 {
+                continue;
+            }
+            let offered = &safe[index as usize];
+            let before = taken.get(first(offered)).into_iter().flatten();
+            let elsewhere: Vec<SafePath> = before.flat_map(|root| moved(offered, root)).collect();
+            let path = &self.paths[index as usize];
+            let tag = part_tag(&self.tag, index);
+            let found = adoption.adopt(path, &elsewhere, tag, entry.size, &mut used)?;
+            if let Some(ranges) = found {
+                tracing::info!(entry = index, chunks = ranges.count(), "a part is adopted");
+                adopted.push((index, ranges));
+            }
+        }
+        Ok(adopted)
     }
 
     fn lost(
@@ -254,8 +303,10 @@ pub(crate) fn source(record: &FetchRecord, names: &BTreeMap<u32, String>) -> Arc
     source.collect()
 }
 
-/// Makes a folder that was not there, under the name or the next free number.
-fn make_root(target: &Target, name: &str) -> Result<String, DiskError> {
+/// Makes a folder that was not there, under the name or the next free number. Also says which folders
+/// had the names before.
+fn make_root(target: &Target, name: &str) -> Result<(String, Vec<String>), DiskError> {
+    let mut before = Vec::new();
     for n in 0..MOST_NAMES {
         let candidate = if n == 0 {
             name.to_string()
@@ -263,11 +314,14 @@ fn make_root(target: &Target, name: &str) -> Result<String, DiskError> {
             format!("{name} ({n})")
         };
         let path = SafePath::from_wire(&candidate).map_err(|_| bad_name(name))?;
-        if std::fs::symlink_metadata(target.path_of(&path)).is_ok() {
+        if let Ok(found) = std::fs::symlink_metadata(target.path_of(&path)) {
+            if found.is_dir() && before.len() < MOST_BEFORE {
+                before.push(path.as_str().to_string());
+            }
             continue;
         }
         if target.create_dir(&path)? {
-            return Ok(path.as_str().to_string());
+            return Ok((path.as_str().to_string(), before));
         }
     }
     let path = target.root().join(name);
@@ -293,7 +347,7 @@ fn first(path: &SafePath) -> &str {
 }
 
 /// Different for every entry, as two entries may share the beginning of a name.
-fn part_tag(tag: &str, entry: u32) -> PartTag {
+pub(crate) fn part_tag(tag: &str, entry: u32) -> PartTag {
     let hash = derive::hash(&[b"kith1/part", tag.as_bytes(), &entry.to_be_bytes()]);
     PartTag(u64::from_be_bytes(derive::truncate(&hash)))
 }

@@ -11,7 +11,7 @@
 //! | `server` | a WebSocket to a room server |
 //! | `links`, `lanes` | a peer connection: effects, events, acks, the file lane |
 //! | `serving`, `pacing` | reading and sending files, within bounds |
-//! | `fetching`, `layout` | receiving and writing files |
+//! | `fetching`, `layout`, `parts` | receiving and writing files |
 //! | `tasks` | the only place that spawns |
 
 mod batch;
@@ -26,6 +26,7 @@ mod layout;
 mod links;
 mod names;
 mod pacing;
+mod parts;
 mod reading;
 mod server;
 mod serving;
@@ -58,6 +59,7 @@ use self::drive::{Driver, Request, State, ended};
 pub use self::home::profile_home;
 use self::lanes::Lanes;
 use self::links::Links;
+use self::parts::Parts;
 use self::subscription::Subscribers;
 pub use self::subscription::{Subscription, Update};
 use self::tasks::Tasks;
@@ -116,6 +118,7 @@ struct Shared {
     requests: mpsc::Sender<Request>,
     subscribers: Arc<Subscribers>,
     store: Arc<Store>,
+    parts: Parts,
 }
 
 impl Node {
@@ -189,12 +192,14 @@ impl Node {
             inputs: inputs.clone(),
         };
         let looking = tasks.clone();
+        let parts = Parts::new(Arc::clone(&store));
         let driver = Driver {
             engine,
             identity: Arc::new(identity),
             name,
             fp,
             store: Arc::clone(&store),
+            parts: parts.clone(),
             writer,
             subscribers: Arc::clone(&subscribers),
             tasks,
@@ -215,6 +220,7 @@ impl Node {
                 requests,
                 subscribers,
                 store,
+                parts,
             }),
         };
         if config.rejoin {

@@ -115,9 +115,11 @@ impl Driver {
                 ranges,
                 done,
             } => {
+                self.parts.begin(&record);
                 let start = Start {
                     key,
                     run,
+                    parts: self.parts.clone(),
                     record,
                     ranges,
                     done,

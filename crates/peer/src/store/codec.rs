@@ -1,6 +1,8 @@
 //! The values: a version byte, then JSON for records (it keeps its readers when fields are
 //! added), or fixed-width numbers where records are many and small.
 
+use std::collections::BTreeSet;
+
 use kith_core::record::{FetchKey, FetchRecord, Hold};
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
@@ -92,6 +94,7 @@ pub(super) struct FetchHead {
     hold: Hold,
     #[serde(default)]
     voucher: Option<Box<Voucher>>,
+    adopted: BTreeSet<u32>,
 }
 
 impl FetchHead {
@@ -104,6 +107,7 @@ impl FetchHead {
             roots: record.roots.clone(),
             hold: record.hold,
             voucher: record.voucher.clone(),
+            adopted: record.adopted.clone(),
         }
     }
 
@@ -117,6 +121,7 @@ impl FetchHead {
             roots: self.roots,
             hold: self.hold,
             voucher: self.voucher,
+            adopted: self.adopted,
         }
     }
 }

@@ -28,7 +28,7 @@ mod writer;
 
 use std::path::Path;
 
-use kith_core::record::{ChatRecord, Put, Saved};
+use kith_core::record::{ChatRecord, Put, Saved, SavedFetch};
 use kith_protocol::{Code, PeerId, RoomId};
 
 use crate::seal::Identity;
@@ -147,6 +147,11 @@ impl Store {
     /// Everything the engine needs at start, in key order.
     pub fn load(&self) -> Result<Saved> {
         self.db.read(read::load)
+    }
+
+    /// The fetches that were accepted, in key order.
+    pub fn fetches(&self) -> Result<Vec<SavedFetch>> {
+        self.db.read(read::fetches)
     }
 
     /// Applies jobs in order, all together and durably: when this returns, they survive a crash

@@ -112,7 +112,8 @@ fn heads(records: &Table) -> Result<Vec<LogHead>> {
     Ok(heads)
 }
 
-fn fetches(t: &Tables) -> Result<Vec<SavedFetch>> {
+/// What is fetched, or was.
+pub(super) fn fetches(t: &Tables) -> Result<Vec<SavedFetch>> {
     let mut done: BTreeMap<FetchKey, Vec<(u32, String)>> = BTreeMap::new();
     t.records.each(&[keys::DONE], |k, v| {
         let mut fields = Fields::of(k);

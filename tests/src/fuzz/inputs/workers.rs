@@ -82,6 +82,7 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
         0 => FetchNews::Prepared {
             roots: Vec::new(),
             lost: (0..b.byte() % 3).map(u32::from).collect(),
+            adopted: (0..b.byte() % 2).map(|_| (entry, b.ranges())).collect(),
         },
         1 | 2 => FetchNews::Durable {
             entry,

@@ -6,7 +6,7 @@
  *     `command` is one of `kith_api::COMMANDS` (answered by `kith_api::dispatch` on the node) or
  *     `kith_api::SHELL_COMMANDS` (answered by `kith_api::dispatch_shell` on the shell):
  *     `host_room`, `settings`, `set_settings`, `pick_files`, `pick_folder`, `open`,
- *     `show_in_folder`. Requests and replies are in `generated/api.ts`, `Commands`. A path in a
+ *     `show_in_folder`, `leftovers`, `remove_leftovers`. Requests and replies are in `generated/api.ts`, `Commands`. A path in a
  *     request must be one that the shell told this page of.
  *
  * `attach({ channel: Channel<Push> }) -> null`

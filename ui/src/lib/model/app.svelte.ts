@@ -1,6 +1,7 @@
 /** The window's state: what the engine says, and what this user looks at. */
 
 import type {
+  LeftoverFolder,
   MessageView,
   OfferRef,
   OfferView,
@@ -44,6 +45,7 @@ export type Dialog =
   | { kind: 'room'; room: RoomId }
   | { kind: 'settings' }
   | { kind: 'transfers' }
+  | { kind: 'leftovers' }
   | { kind: 'limit'; offer: OfferRef }
   | { kind: 'shortcuts' };
 
@@ -64,6 +66,8 @@ export class App {
   current = $state.raw<RoomId | null>(null);
   page = $state.raw<Page>('room');
   dialog = $state.raw<Dialog | null>(null);
+  /** Where unfinished files lie that belong to no transfer, when it was looked last. */
+  leftovers = $state.raw<readonly LeftoverFolder[]>([]);
   notices = $state.raw<readonly Notice[]>([]);
   /** For screen readers: what was said last. */
   announcement = $state.raw('');
@@ -323,6 +327,26 @@ export class App {
   async keepTransfers(some: Partial<TransferSettings>): Promise<void> {
     const now = this.snapshot?.transfers;
     if (now) await this.#ask('set_transfers', { ...now, ...some });
+  }
+
+  /** Shows what holds for all transfers, and looks for what earlier ones left. */
+  async openTransferSettings(): Promise<void> {
+    this.dialog = { kind: 'transfers' };
+    const found = await this.#ask('leftovers', {});
+    if (found) this.leftovers = found.folders;
+  }
+
+  /** Removes unfinished files that belong to no transfer. */
+  async removeLeftovers(): Promise<void> {
+    this.dialog = { kind: 'transfers' };
+    const left = await this.#ask('remove_leftovers', {});
+    if (!left) return;
+    this.leftovers = left.folders;
+    if (left.folders.length > 0) {
+      const some =
+        'Some unfinished files could not be removed. Look at the permissions of their folders.';
+      this.tell(some, 'bad');
+    }
   }
 
   /** Lets the user choose where files go that are taken without asking. */

@@ -3,6 +3,7 @@ import type {
   Changes,
   Commands,
   History,
+  LeftoverFolder,
   MessageView,
   MsgId,
   OfferId,
@@ -68,6 +69,8 @@ class Table implements Host {
   readonly asked: [string, unknown][] = [];
   readonly refuse = new Set<string>();
   pages: History[] = [];
+  leftovers: LeftoverFolder[] = [];
+  stuck: LeftoverFolder[] = [];
   snapshot: Snapshot = {
     rev: 1,
     me: { peer: ME, name: 'Me' },
@@ -96,6 +99,8 @@ class Table implements Host {
       pick_files: { paths: [] },
       offer: { offer: 'o', skipped: ['x is left out'] },
       host_room: { room: WORK, invite: 'kith://y' },
+      leftovers: { folders: this.leftovers },
+      remove_leftovers: { folders: this.stuck },
     };
     if (name === 'history') replies.history = this.pages.shift() ?? { messages: [], before: null };
     return Promise.resolve(structuredClone(replies[name] ?? {}) as Commands[N]['reply']);
@@ -125,6 +130,31 @@ beforeEach(async () => {
   app = new App(host, () => now);
   await app.start();
   await settle();
+});
+
+describe('unfinished files that belong to no transfer', () => {
+  it('are looked for with the settings, and removed when the user says so', async () => {
+    host.leftovers = [{ dir: '/d', files: 2, bytes: 3_000_000 }];
+    await app.openTransferSettings();
+    expect(app.dialog).toEqual({ kind: 'transfers' });
+    expect(app.leftovers).toEqual(host.leftovers);
+    expect(host.asked.some(([name]) => name === 'remove_leftovers')).toBe(false);
+    app.dialog = { kind: 'leftovers' };
+    await app.removeLeftovers();
+    expect(app.dialog).toEqual({ kind: 'transfers' });
+    expect(app.leftovers).toEqual([]);
+    expect(app.notices).toEqual([]);
+  });
+
+  it('are still shown when they could not be removed, and it is said', async () => {
+    host.stuck = [{ dir: '/d', files: 1, bytes: 10 }];
+    await app.removeLeftovers();
+    expect(app.leftovers).toEqual(host.stuck);
+    expect(app.notices.map((n) => n.tone)).toEqual(['bad']);
+    host.refuse.add('leftovers');
+    await app.openTransferSettings();
+    expect(app.leftovers).toEqual(host.stuck);
+  });
 });
 
 describe('the window', () => {

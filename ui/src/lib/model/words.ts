@@ -1,6 +1,12 @@
 /** What states are called, and how sizes and times read. */
 
-import type { OfferView, PersonView, RoomView, Settings } from '../api/generated/api';
+import type {
+  LeftoverFolder,
+  OfferView,
+  PersonView,
+  RoomView,
+  Settings,
+} from '../api/generated/api';
 import { CODE_TEXTS } from '../api/generated/codes';
 import * as inert from './inert';
 
@@ -46,6 +52,11 @@ const NUMBER = new Intl.NumberFormat('en');
 /** `1 file`, `3 files`. */
 export function count(n: number, one: string, many: string): string {
   return `${NUMBER.format(n)} ${n === 1 ? one : many}`;
+}
+
+/** Unfinished files of a folder: `3 files, 1.7 GB`. */
+export function leftover({ files, bytes }: Pick<LeftoverFolder, 'files' | 'bytes'>): string {
+  return `${count(files, 'file', 'files')}, ${size(bytes)}`;
 }
 
 /** `1st`, `2nd`, `3rd`, `11th`. */

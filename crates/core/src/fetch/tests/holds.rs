@@ -127,7 +127,11 @@ fn a_pause_outlives_links_and_processes() {
     assert_eq!(again.settle(1), []);
     assert_eq!(again.phase(), FetchPhase::Accepted);
     let (roots, lost) = (vec![], vec![]);
-    again.news(FetchNews::Prepared { roots, lost });
+    again.news(FetchNews::Prepared {
+        roots,
+        lost,
+        adopted: vec![],
+    });
     assert_eq!(haves(&again.stored()), [(0, set(&[(0, 4)]))]);
     assert_eq!(again.phase(), FetchPhase::Fetching);
 }
@@ -195,7 +199,11 @@ fn a_disk_that_refuses_is_looked_at_until_it_takes_it() {
     r.settle(1);
     assert_eq!(r.phase(), FetchPhase::Accepted);
     let (roots, lost) = (vec![], vec![]);
-    r.news(FetchNews::Prepared { roots, lost });
+    r.news(FetchNews::Prepared {
+        roots,
+        lost,
+        adopted: vec![],
+    });
     assert_eq!(
         haves(&r.stored()),
         [(0, set(&[(0, 4)]))],

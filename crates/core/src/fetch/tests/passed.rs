@@ -108,6 +108,7 @@ impl Late {
         r.news(FetchNews::Prepared {
             roots: vec![],
             lost: vec![],
+            adopted: vec![],
         });
         let out = r.stored();
         assert_eq!(accepts(&out), [CY]);

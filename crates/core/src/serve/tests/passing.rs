@@ -80,6 +80,7 @@ fn theirs(to: Vec<PeerId>) -> Passed {
         entries: vec![entry("a", 10 * CHUNK)].into(),
         roots: vec![],
         hold: crate::record::Hold::default(),
+        adopted: BTreeSet::new(),
         voucher: Some(voucher(by, to)),
     };
     Passed {

@@ -28,6 +28,7 @@ use self::sync::Syncs;
 use super::faults::refusal;
 use super::lanes::{Lanes, Queued, QueuedHashes, Taker};
 use super::layout::Layout;
+use super::parts::Parts;
 use super::tasks::Tasks;
 use crate::disk::{self, DiskError};
 
@@ -68,6 +69,8 @@ pub(crate) struct Start {
     pub key: FetchKey,
     pub run: u32,
     pub record: Arc<FetchRecord>,
+    /// Of all fetches.
+    pub parts: Parts,
     pub ranges: BTreeMap<u32, RangeSet>,
     pub done: BTreeMap<u32, String>,
 }

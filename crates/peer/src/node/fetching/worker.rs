@@ -20,7 +20,7 @@ use super::{FetchMessage, Report, Start};
 use crate::disk::{DiskError, DiskFault, ModTime, ROW, chunk_digests};
 use crate::node::faults::ending;
 use crate::node::lanes::Queued;
-use crate::node::layout::{self, Layout};
+use crate::node::layout::{self, Layout, Prepared};
 
 /// Written bytes after which a checkpoint is taken; with every tick it is, too.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
@@ -39,7 +39,14 @@ pub(super) fn run(
     syncs: Syncs,
     report: Report,
 ) {
-    let (layout, lost) = match Layout::prepare(&start.record, &start.ranges, &start.done) {
+    let mut in_use = start.parts.in_use();
+    let used = |tag| in_use.has(tag);
+    let prepared = Layout::prepare(&start.record, &start.ranges, &start.done, used);
+    let Prepared {
+        layout,
+        lost,
+        adopted,
+    } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             tracing::info!(%error, "the folder cannot be prepared");
@@ -54,8 +61,17 @@ pub(super) fn run(
     };
     let mut fetch = Fetch::new(start, layout, syncs, report);
     fetch.forget(&lost);
+    fetch.before.extend(adopted.iter().cloned());
     let roots = fetch.layout.roots();
-    fetch.report.say(FetchNews::Prepared { roots, lost });
+    fetch.report.say(FetchNews::Prepared {
+        roots,
+        lost,
+        adopted,
+    });
+    // Only now: what was adopted is on the disk already.
+    if let Err(error) = fetch.layout.check_space(fetch.needed()) {
+        return fetch.fail(&error);
+    }
     fetch.finish_folders();
     let mut busy = false;
     let mut chunks = Vec::new();
@@ -560,15 +576,19 @@ impl Fetch {
             tracing::info!("a part file was removed by somebody else");
         }
         tracing::info!(%error, "the disk refused");
+        let dir = Path::new(&self.record.dir);
+        self.report.say(ending(error, dir, self.needed()));
+    }
+
+    /// Bytes that are still to be written.
+    fn needed(&self) -> u64 {
         let have = |entry: u32| match (self.open.get(&entry), self.before.get(&entry)) {
             _ if self.done.contains(entry.into()) || self.whole.contains(entry.into()) => u64::MAX,
             (Some(open), _) => open.have.count(),
             (None, Some(have)) => have.count(),
             (None, None) => 0,
         };
-        let needed = layout::needed(&self.record.entries, have);
-        let dir = Path::new(&self.record.dir);
-        self.report.say(ending(error, dir, needed));
+        layout::needed(&self.record.entries, have)
     }
 
     fn discard(&mut self) {

@@ -10,6 +10,7 @@ import type {
   Commands,
   Cursor,
   History,
+  LeftoverFolder,
   MessageView,
   OfferView,
   PeerId,
@@ -48,6 +49,7 @@ export class FakeHost implements Host {
   readonly #still: boolean;
   readonly #snapshot: Snapshot;
   #settings: Settings;
+  #leftovers: LeftoverFolder[];
   #messages: MessageView[];
   #listen: (push: Push) => void = () => undefined;
   readonly #scene;
@@ -66,6 +68,7 @@ export class FakeHost implements Host {
     });
     this.#messages = this.#scene.messages;
     const theme = (query.get('theme') ?? 'system') as Theme;
+    this.#leftovers = this.#scene.leftovers ?? [];
     this.#settings = settings(theme, this.#scene.settings);
   }
 
@@ -189,6 +192,8 @@ export class FakeHost implements Host {
     pick_folder: () => ({ paths: ['/home/sam/Documents'] }),
     open: () => ({}),
     show_in_folder: () => ({}),
+    leftovers: () => ({ folders: this.#leftovers }),
+    remove_leftovers: () => ({ folders: (this.#leftovers = []) }),
   };
 
   #create(server: string, peopled = false) {

@@ -2,6 +2,7 @@
 
 import type {
   FileView,
+  LeftoverFolder,
   MessageView,
   MsgId,
   OfferAction,
@@ -195,6 +196,8 @@ export interface Scene {
   transfers?: Partial<TransferSettings>;
   messages: MessageView[];
   settings?: Partial<Settings>;
+  /** Unfinished files that belong to no transfer. */
+  leftovers?: LeftoverFolder[];
   /** An invite that the app was opened with. */
   invite?: string;
   /** Refusals by command name. */

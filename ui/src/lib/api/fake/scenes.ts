@@ -53,6 +53,14 @@ export const SCENES: Record<string, (now: number) => Scene> = {
     messages: [...talk(now), ...workTalk(now)],
     settings: { room_names: { [TRIP]: 'Lisbon in May' } },
   }),
+  leftovers: () => ({
+    snapshot: { me, rooms: [room(HOME)], people: atHome(), offers: [] },
+    messages: [],
+    leftovers: [
+      { dir: '/home/sam/Downloads', files: 3, bytes: 1_730 * MB },
+      { dir: '/media/stick/films', files: 1, bytes: 700 * MB },
+    ],
+  }),
   transfers: (now) => ({
     snapshot: { me, rooms: [room(HOME)], people: atHome(), offers: everyPhase(now) },
     messages: [

@@ -796,6 +796,32 @@ export type Picked = {
 paths: Array<string>, };
 
 /**
+ * Reply of [`Shell::leftovers`] and [`Shell::remove_leftovers`].
+ */
+export type Leftovers = { 
+/**
+ * Folders in which, or below which, there are some.
+ */
+folders: Array<LeftoverFolder>, };
+
+/**
+ * Unfinished files that belong to no transfer.
+ */
+export type LeftoverFolder = { 
+/**
+ * An absolute path.
+ */
+dir: string, 
+/**
+ * How many.
+ */
+files: number, 
+/**
+ * Bytes that they take.
+ */
+bytes: number, };
+
+/**
  * What the window is told without asking, over its one event pump.
  */
 export type Push = { "type": "changes" } & Changes | { "type": "invite", 
@@ -854,4 +880,6 @@ export interface Commands {
   pick_folder: { request: Empty; reply: Picked };
   open: { request: OfferRef; reply: Empty };
   show_in_folder: { request: OfferRef; reply: Empty };
+  leftovers: { request: Empty; reply: Leftovers };
+  remove_leftovers: { request: Empty; reply: Leftovers };
 }
