@@ -9,9 +9,9 @@ const BURST_MS: u64 = 100;
 /// No path is faster, and numbers stay far from their ends.
 const FASTEST: u64 = 1 << 40;
 
-/// A bound in bytes per second. More may be taken than there is: then one waits until the debt is
+/// A bound in bytes per second, or none. More may be taken than there is: then one waits until the debt is
 /// paid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Bucket {
     rate: Option<u64>,
     /// Thousandths of a byte.
@@ -35,6 +35,13 @@ impl Bucket {
         self.rate = rate.map(|r| r.clamp(1, FASTEST));
         if self.rate.is_none() {
             self.left = 0;
+        }
+    }
+
+    /// The same, if it is another.
+    pub fn bound(&mut self, rate: Option<u64>, now: Mono) {
+        if self.rate != rate.map(|r| r.clamp(1, FASTEST)) {
+            self.set(rate, now);
         }
     }
 

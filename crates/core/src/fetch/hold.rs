@@ -45,6 +45,8 @@ pub(super) struct Hold {
     told: Option<Option<Code>>,
     /// … and how much at most.
     told_pace: Option<u64>,
+    /// Bytes per second that may come, from all together.
+    pub pace: Option<u64>,
     /// The record of it is stored, or on its way.
     pub kept: bool,
 }
@@ -440,6 +442,8 @@ impl Fetches {
                 | State::Declined
                 | State::Withdrawn(_) => continue,
             }
+            let pace = [f.hold.cap, share].into_iter().flatten().min();
+            f.hold.pace = pace;
             if f.link.is_none() {
                 continue;
             }
@@ -459,7 +463,6 @@ impl Fetches {
                     out.push(FetchOut::Send(f.via, message));
                 }
             }
-            let pace = [f.hold.cap, share].into_iter().flatten().min();
             if f.state == State::Fetching && pace != f.hold.told_pace {
                 f.hold.told_pace = pace;
                 let pace = PeerMessage::Pace {

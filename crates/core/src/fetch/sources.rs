@@ -64,6 +64,8 @@ pub(super) struct Lack<'a> {
     pub hashed: &'a BTreeMap<u32, u64>,
     /// Everything that is missing is under way.
     pub endgame: bool,
+    /// So many chunks may be asked for at a time, of all together.
+    pub most: u64,
     /// Differs between receivers, so that they do not all choose the same.
     pub salt: u64,
 }
@@ -226,7 +228,7 @@ impl Sources {
     /// What to ask whom for now.
     pub fn choose(&mut self, lack: &Lack<'_>, now: Mono) -> Vec<Ask> {
         let mut out = Vec::new();
-        let mut left = ASKED_OF_ALL.saturating_sub(self.asked());
+        let mut left = lack.most.min(ASKED_OF_ALL).saturating_sub(self.asked());
         if left == 0 {
             return out;
         }
@@ -449,6 +451,7 @@ mod tests {
                 begged: &self.begged,
                 hashed: &self.hashed,
                 endgame: self.endgame,
+                most: ASKED_OF_ALL,
                 salt: 3,
             };
             self.sources.choose(&lack, now)

@@ -11,12 +11,13 @@ use kith_protocol::peer::PeerMessage;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::{LinkId, OfferId, PeerId, limits};
 
-use super::sources::{Chunks, Lack, Sources};
+use super::sources::{ASKED_OF_ALL, Chunks, Lack, Sources};
 use super::{Fetch, FetchOut, Fetches, State};
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
+use crate::pace::Bucket;
 use crate::record::FetchKey;
-use crate::serve::{UNDER_WAY, first_chunks, subtract};
+use crate::serve::{PIECE, UNDER_WAY, first_chunks, subtract};
 use crate::time::{Deadline, Mono};
 
 /// Nothing became durable for so long, and nobody else can be asked: who offers is.
@@ -42,7 +43,14 @@ pub(super) struct Swarm {
     alone: bool,
     /// Entries before this one are complete.
     low: u32,
+    /// What comes from all together, within the bound that there is on our side.
+    paid: Bucket,
+    /// When more may be asked for.
+    pays: Option<Mono>,
 }
+
+/// A fetch that is bounded asks others for what it may take in this time, and for a piece at least.
+const AHEAD: Duration = Duration::from_millis(250);
 
 impl Swarm {
     /// A new worker, or a new link with who offers.
@@ -62,6 +70,28 @@ impl Swarm {
             }
         }
         self.progress = self.fed.then_some(now);
+    }
+
+    /// So much has come, whoever it is from.
+    pub fn received(&mut self, bytes: u64, pace: Option<u64>, now: Mono) {
+        self.paid.bound(pace, now);
+        self.paid.take(bytes, now);
+    }
+
+    /// So many chunks may be asked for at a time now.
+    fn most(&mut self, pace: Option<u64>, now: Mono) -> u64 {
+        self.paid.bound(pace, now);
+        let debt = self.paid.take(0, now);
+        self.pays = (debt > Duration::ZERO).then(|| now + debt);
+        match (pace, self.pays) {
+            (_, Some(_)) => 0,
+            (None, None) => ASKED_OF_ALL,
+            (Some(pace), None) => {
+                let ahead = u128::from(pace) * AHEAD.as_millis() / 1000;
+                let chunks = ahead / limits::CHUNK as u128;
+                u64::try_from(chunks).unwrap_or(u64::MAX).max(PIECE)
+            }
+        }
     }
 
     /// An entry is complete.
@@ -305,9 +335,11 @@ impl Fetches {
             return Vec::new();
         }
         let left = f.total.saturating_sub(f.done_bytes());
+        let pace = f.hold.pace;
         let Some(swarm) = &mut f.swarm else {
             return Vec::new();
         };
+        let most = swarm.most(pace, now);
         let endgame = left <= swarm.sources.asked() * limits::CHUNK as u64;
         let lack = Lack {
             entries: &f.entries,
@@ -316,6 +348,7 @@ impl Fetches {
             begged: &swarm.begged,
             hashed: &swarm.hashed,
             endgame,
+            most,
             salt: salt(&ctx.config.id_pk.peer_id()),
         };
         let mut out = Vec::new();
@@ -386,7 +419,11 @@ impl Fetch {
             at,
             why: "a slow source",
         });
-        Deadline::earliest(alone, slow)
+        let pays = swarm.pays.filter(|_| !self.is_held()).map(|at| Deadline {
+            at,
+            why: "a bound on what is fetched",
+        });
+        Deadline::earliest(Deadline::earliest(alone, slow), pays)
     }
 
     /// Asks who offers for what nobody else can be asked for.

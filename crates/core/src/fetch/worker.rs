@@ -104,6 +104,9 @@ impl Fetches {
             }
             FetchNews::Received { bytes, durable } => {
                 f.traffic.received += bytes;
+                if let Some(swarm) = &mut f.swarm {
+                    swarm.received(bytes, f.hold.pace, ctx.now.mono);
+                }
                 f.traffic.received_durable += durable;
                 vec![changed]
             }

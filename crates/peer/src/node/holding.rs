@@ -7,11 +7,12 @@ use kith_core::input::{HoldKey, HoldNews, Input};
 use kith_core::record::FetchRecord;
 use kith_protocol::frame::HEADER;
 use kith_protocol::ranges::RangeSet;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::batch::framed;
 use super::layout;
+use super::pacing::{Bound, Gate};
 use super::tasks::Tasks;
 use crate::disk::{DiskError, HeldFile};
 use crate::rtc::Lane;
@@ -24,6 +25,7 @@ const MOST_WANTS: usize = 256;
 /// The handle of a hold at work; dropping it stops it.
 pub(crate) struct Holding {
     wants: mpsc::Sender<Want>,
+    _held: watch::Sender<bool>,
     _stop: DropGuard,
 }
 
@@ -34,18 +36,21 @@ struct Want {
 }
 
 impl Holding {
-    /// Starts the task.
+    /// Starts the task. What it sends obeys the bound, which it shares with others.
     pub fn start(
         (key, run): (HoldKey, u32),
         (lane, transfer): (Lane, u32),
         record: Arc<FetchRecord>,
+        up: Bound,
         tasks: &Tasks,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         let (wants, queue) = mpsc::channel(MOST_WANTS);
         let stop = CancellationToken::new();
+        let (gate, held) = Gate::new(vec![up]);
         let holder = Holder {
             lane,
+            gate,
             transfer,
             record,
             open: None,
@@ -59,6 +64,7 @@ impl Holding {
         });
         Holding {
             wants,
+            _held: held,
             _stop: stop.drop_guard(),
         }
     }
@@ -75,6 +81,7 @@ impl Holding {
 
 struct Holder {
     lane: Lane,
+    gate: Gate,
     transfer: u32,
     record: Arc<FetchRecord>,
     /// The file that was read last.
@@ -103,7 +110,8 @@ impl Holder {
                     };
                     let bytes: usize = frames.iter().map(|f| f.len() - HEADER).sum();
                     for frame in frames {
-                        if self.lane.send_chunk(frame).await.is_err() {
+                        let passed = self.gate.pass(frame.len() as u64).await;
+                        if passed.is_err() || self.lane.send_chunk(frame).await.is_err() {
                             return;
                         }
                     }

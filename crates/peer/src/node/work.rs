@@ -213,10 +213,11 @@ impl Driver {
                 transfer,
                 record,
             } => {
+                let up = self.bound(effect::Bound::Up);
                 let (tasks, inputs) = (&self.tasks, self.inputs.clone());
                 if let Some(lane) = self.lanes.get(link) {
                     let holding =
-                        Holding::start((key, run), (lane, transfer), record, tasks, inputs);
+                        Holding::start((key, run), (lane, transfer), record, up, tasks, inputs);
                     self.state.work.holds.insert(key, (run, holding));
                 }
             }

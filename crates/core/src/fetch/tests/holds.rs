@@ -12,7 +12,7 @@ const FULL: Refusal = Refusal {
 
 impl Receiver {
     /// As the engine does after each input; what senders are told of it.
-    fn settle(&mut self, at_once: u32) -> Vec<PeerMessage> {
+    pub(super) fn settle(&mut self, at_once: u32) -> Vec<PeerMessage> {
         let (all, mut out) = self.fetches.standings();
         for key in queue::grant(&all, at_once) {
             out.extend(self.fetches.begin(key, &mut self.world.ctx()));

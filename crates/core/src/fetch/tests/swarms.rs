@@ -255,3 +255,27 @@ fn a_hello_is_answered_with_what_is_here() {
     };
     assert_eq!(parts, &[(0, set(&[(0, 4)]))]);
 }
+
+#[test]
+fn a_bound_counts_what_comes_from_others_too() {
+    let mut r = Receiver::in_swarm();
+    let ctx = &mut r.world.ctx();
+    r.fetches.limit(KEY, Some(2 * CHUNK), ctx).unwrap();
+    let said = r.settle(1);
+    let told = |m: &PeerMessage| matches!(m, PeerMessage::Pace { bytes_per_s: Some(b), .. } if *b == 2 * CHUNK);
+    assert!(said.iter().any(told), "{said:?}");
+    // Five chunks have just come from Bob: more than two seconds' worth is spent.
+    let bytes = 5 * CHUNK;
+    r.news(FetchNews::Received { bytes, durable: 0 });
+    assert!(pulls(&r.holds(CY, &[(0, 8)])).is_empty());
+    let begun = r.world.now.mono;
+    let out = loop {
+        let out = r.on_time();
+        if !pulls(&out).is_empty() {
+            break out;
+        }
+    };
+    let waited = r.world.now.mono.since(begun);
+    assert_eq!(waited.as_millis(), 2_500, "until that is paid");
+    assert_eq!(pulls(&out), [(CY, set(&[(0, 8)]))]);
+}
