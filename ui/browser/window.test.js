@@ -484,6 +484,15 @@ describe('the settings for transfers', () => {
       await close();
     }
   });
+
+  it('show them also when they are opened from the list of all transfers', async () => {
+    const { page, close } = await browser.open({ scene: 'leftovers' });
+    await page.keyboard.press('Control+t');
+    await page.getByRole('button', { name: 'Settings for transfers' }).click();
+    const settings = page.getByRole('dialog', { name: 'Settings for transfers' });
+    await settings.getByText('3 files, 1.7 GB in /home/sam/Downloads').waitFor();
+    await close();
+  });
 });
 
 describe('files that are dropped', () => {
