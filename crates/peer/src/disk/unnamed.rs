@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 #[cfg(target_os = "linux")]
 use std::sync::OnceLock;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::fs::Dir;
 #[cfg(target_os = "linux")]
@@ -37,12 +39,32 @@ pub(super) fn create(folder: &Dir, mode: u32) -> io::Result<Option<File>> {
 /// The system's answer.
 #[cfg(target_os = "linux")]
 pub(super) fn link(file: &File, folder: &Dir, name: &str) -> io::Result<bool> {
-    let handle = file.as_raw_fd().to_string();
-    match rustix::fs::linkat(handles()?, handle, folder, name, AtFlags::SYMLINK_FOLLOW) {
+    /// The kernel does not link by the handle alone: before Linux 6.10 that took a capability.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    let mut linked = Err(Errno::NOENT);
+    if !REFUSED.load(Ordering::Relaxed) {
+        // Spares the system a walk through its list of handles.
+        linked = rustix::fs::linkat(file, "", folder, name, AtFlags::EMPTY_PATH);
+    }
+    if linked == Err(Errno::NOENT) {
+        linked = link_listed(file, folder, name)?;
+        if linked.is_ok() {
+            REFUSED.store(true, Ordering::Relaxed);
+        }
+    }
+    match linked {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The same by way of the system's list of handles.
+#[cfg(target_os = "linux")]
+fn link_listed(file: &File, folder: &Dir, name: &str) -> io::Result<Result<(), Errno>> {
+    let handle = file.as_raw_fd().to_string();
+    let flags = AtFlags::SYMLINK_FOLLOW;
+    Ok(rustix::fs::linkat(handles()?, handle, folder, name, flags))
 }
 
 /// Whether [`link`] can work: it finds the file by its handle, in the system's list of those, which a
@@ -85,4 +107,29 @@ pub(super) fn link(_: &File, _: &Dir, _: &str) -> io::Result<bool> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_linkable(_: &File) -> bool {
     false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+    use super::*;
+
+    #[test]
+    fn both_ways_to_a_name_end_there_and_replace_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        let Some(file) = create(&folder, 0o600).unwrap() else {
+            return;
+        };
+        std::io::Write::write_all(&mut &file, b"whole").unwrap();
+        assert!(link(&file, &folder, "one").unwrap());
+        assert!(!link(&file, &folder, "one").unwrap());
+        assert_eq!(std::fs::read(temp.path().join("one")).unwrap(), b"whole");
+        let other = create(&folder, 0o600).unwrap().unwrap();
+        link_listed(&other, &folder, "two").unwrap().unwrap();
+        let again = link_listed(&other, &folder, "one").unwrap();
+        assert_eq!(again, Err(Errno::EXIST));
+        assert_eq!(std::fs::read(temp.path().join("one")).unwrap(), b"whole");
+    }
 }
