@@ -207,7 +207,7 @@ impl Peer {
             return offer.clone();
         }
         let pick = |c: &Change| match c {
-            Change::Offer(o) if is(o) => Some(o.clone()),
+            Change::Offer(o) if is(o) => Some((**o).clone()),
             _ => None,
         };
         self.wait(what, pick).await

@@ -82,7 +82,7 @@ pub enum Change {
     /// A message is new or its marks changed.
     Message(MessageView),
     /// An offer is new or changed.
-    Offer(OfferView),
+    Offer(Box<OfferView>),
     /// What the user has chosen for all transfers changed.
     Transfers(TransferSettings),
 }

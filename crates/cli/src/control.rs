@@ -118,7 +118,7 @@ fn show(room: &Room, out: &mut Out) -> Result<(), Failure> {
         out.line(&line)?;
     }
     for offer in room.offers.values() {
-        out.change(&Change::Offer(offer.clone()))?;
+        out.change(&Change::Offer(Box::new(offer.clone())))?;
     }
     Ok(())
 }
@@ -377,7 +377,7 @@ mod tests {
         for (n, queued) in [(1, None), (2, Some(2)), (3, Some(1))] {
             let mut o = offer("film", &[("film", 1)]);
             (o.offer.0, o.queued) = ([n; 16], queued);
-            room.apply(&Change::Offer(o));
+            room.apply(&Change::Offer(Box::new(o)));
         }
         assert_eq!(first_waiting(&room).unwrap().offer.0, [3; 16]);
     }

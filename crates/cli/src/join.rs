@@ -190,7 +190,7 @@ impl Talk {
                     None if offer.mine || offer.phase == FetchPhase::Seen => return Ok(()),
                     None => Some(offer_line(&from, offer)),
                 };
-                self.shown.insert(key, offer.clone());
+                self.shown.insert(key, (**offer).clone());
                 if let Some(line) = line {
                     out.line(&line)?;
                 }

@@ -63,7 +63,8 @@ impl Watch {
         let now = node.snapshot(Empty {}).await?;
         let rooms = now.rooms.into_iter().map(Change::Room);
         let people = now.people.into_iter().map(Change::Person);
-        let offers = now.offers.into_iter().map(Change::Offer);
+        let offers = now.offers.into_iter();
+        let offers = offers.map(|offer| Change::Offer(Box::new(offer)));
         for change in rooms.chain(people).chain(offers) {
             // People come and go by changes, so that nobody is announced twice.
             if room_of(&change) == Some(room) {
@@ -161,7 +162,8 @@ impl Room {
                 None
             }
             Change::Offer(offer) => {
-                self.offers.insert((offer.from, offer.offer), offer.clone());
+                self.offers
+                    .insert((offer.from, offer.offer), (**offer).clone());
                 None
             }
             Change::Me(_) | Change::Message(_) | Change::Transfers(_) => None,

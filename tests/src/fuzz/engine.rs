@@ -382,7 +382,7 @@ impl Views {
                 self.people.insert((v.room, v.peer), v);
             }
             Change::Offer(v) => {
-                self.offers.insert((v.room, v.from, v.offer), v);
+                self.offers.insert((v.room, v.from, v.offer), *v);
             }
             Change::Me(_) | Change::Message(_) | Change::Transfers(_) => {}
         }

@@ -58,7 +58,7 @@ impl Fold {
                         "a receiver has more than there is: {r:?}"
                     );
                 }
-                self.offers.insert((v.room, v.from, v.offer), v);
+                self.offers.insert((v.room, v.from, v.offer), *v);
             }
             Change::Transfers(v) => self.transfers = v,
             Change::Message(v) => {

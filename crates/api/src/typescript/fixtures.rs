@@ -69,13 +69,23 @@ fn the_window_folds_changes_as_the_engine_does() {
             "an offer comes further",
             7,
             8,
-            vec![Change::Offer(offer(HOME, ADA, FetchPhase::Fetching, 500))],
+            vec![Change::Offer(Box::new(offer(
+                HOME,
+                ADA,
+                FetchPhase::Fetching,
+                500,
+            )))],
         ),
         (
             "the same offer id of somebody else is another offer",
             7,
             8,
-            vec![Change::Offer(offer(HOME, BOB, FetchPhase::Offered, 0))],
+            vec![Change::Offer(Box::new(offer(
+                HOME,
+                BOB,
+                FetchPhase::Offered,
+                0,
+            )))],
         ),
         (
             "what holds for all transfers changes",
@@ -94,9 +104,9 @@ fn the_window_folds_changes_as_the_engine_does() {
             7,
             10,
             vec![
-                Change::Offer(offer(HOME, ADA, FetchPhase::Fetching, 500)),
+                Change::Offer(Box::new(offer(HOME, ADA, FetchPhase::Fetching, 500))),
                 Change::Person(connected(HOME, ADA)),
-                Change::Offer(offer(HOME, ADA, FetchPhase::Done, 1000)),
+                Change::Offer(Box::new(offer(HOME, ADA, FetchPhase::Done, 1000))),
             ],
         ),
         (
@@ -164,7 +174,7 @@ pub(super) fn hostile() -> Changes {
         after: u64::MAX,
         rev: u64::MAX,
         changes: vec![
-            Change::Offer(offer),
+            Change::Offer(Box::new(offer)),
             Change::Message(message),
             Change::Transfers(TransferSettings {
                 at_once: u32::MAX,

@@ -145,7 +145,7 @@ mod tests {
     fn room(offers: Vec<OfferView>) -> Room {
         let mut room = Room::new(ME, ROOM);
         for offer in offers {
-            room.apply(&Change::Offer(offer));
+            room.apply(&Change::Offer(Box::new(offer)));
         }
         room
     }

@@ -71,7 +71,7 @@ impl Room {
             .offers
             .iter()
             .filter_map(|(p, id)| self.offer_view(*p, *id));
-        out.extend(offers.map(Change::Offer));
+        out.extend(offers.map(|offer| Change::Offer(Box::new(offer))));
         out
     }
 

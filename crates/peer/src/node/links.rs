@@ -103,13 +103,14 @@ fn cost(effect: &LinkEffect) -> usize {
 
 /// Whether the voucher in a message, if there is one, was given by who is named in it.
 fn is_vouched(message: &PeerMessage, room: &RoomId) -> bool {
-    match message {
-        PeerMessage::Voucher { offer_id, voucher }
-        | PeerMessage::StandIn {
-            offer_id, voucher, ..
-        } => seal::voucher_holds(voucher, room, offer_id),
-        _ => true,
+    if let PeerMessage::Voucher { offer_id, voucher }
+    | PeerMessage::StandIn {
+        offer_id, voucher, ..
+    } = message
+    {
+        return seal::voucher_holds(voucher, room, offer_id);
     }
+    true
 }
 
 /// The task's end of it.
