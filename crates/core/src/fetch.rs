@@ -336,9 +336,19 @@ impl Fetches {
         let mut stalled = Vec::new();
         for ((from, offer), f) in declined {
             f.announced.insert(*from, link);
+            if f.state == State::Done {
+                // It came from somebody who passed it on.
+                let offer_id = *offer;
+                let done = PeerMessage::OfferDone { offer_id };
+                out.push(FetchOut::Send(peer, done));
+                continue;
+            }
             if f.via != *from && f.link.is_some() {
                 // Somebody passes it on, and goes on so.
                 continue;
+            }
+            if f.link.is_none() {
+                out.push(FetchOut::Changed(*from, *offer));
             }
             (f.via, f.link) = (*from, Some(link));
             let key = FetchKey {

@@ -157,7 +157,7 @@ impl Store {
     /// Applies jobs in order, all together and durably: when this returns, they survive a crash
     /// of the machine; if it fails, none of them is there after the next start.
     ///
-    /// Progress ([`Put::Ranges`], [`Put::EntryDone`]) of a fetch that is not stored is dropped:
+    /// Progress ([`Put::Ranges`], [`Put::EntriesDone`]) of a fetch that is not stored is dropped:
     /// there is nothing it could belong to. A [`Put::Fetch`] that replaces one with another
     /// folder, tag or manifest starts without progress, as its part files are others.
     pub fn apply(&self, jobs: &[Vec<Put>]) -> Result<()> {
