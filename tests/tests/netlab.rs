@@ -162,9 +162,10 @@ fn two_meet_chat_and_hand_over_a_file_far_apart() {
 fn a_transfer_goes_on_after_ten_seconds_without_a_link() {
     let scene = Scene::new(FAR_AND_LOSSY);
     let file = scene.path("film.bin");
-    random_file(&file, 6_000_000);
+    // Most of it is to be on its way still when this has heard of the beginning, on a busy machine too.
+    random_file(&file, 16_000_000);
     let (sender, mut receiver) = scene.hand_over(&file);
-    receiver.wait("a quarter of the file", |v| {
+    receiver.wait("a tenth of the file", |v| {
         let done = v["done"].as_u64().filter(|_| v["type"] == "offer");
         assert_ne!(v["phase"], "done", "the file was over before the cut");
         done.filter(|done| *done >= 1_500_000)

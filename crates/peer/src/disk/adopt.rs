@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -20,6 +21,11 @@ use super::{CHUNK, DiskError, PartTag, SafePath, Target, chunk_count};
 
 /// Names of one folder that are looked at.
 const MOST_NAMES: usize = 1 << 18;
+/// A part that seems open is tried so often …
+const CLAIMS: u32 = 5;
+/// … with so much time between: a process that we start has all our handles, also of what was closed
+/// since, until it is the program that was meant.
+const CLAIM_AGAIN: Duration = Duration::from_millis(10);
 /// Parts of one file that are compared.
 const MOST_PARTS: usize = 16;
 
@@ -189,11 +195,14 @@ pub(super) fn claim(folder: &Dir, name: &str) -> Option<Claimed> {
     if !found.is_file() || found.nlink() != 1 || !ours {
         return None;
     }
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => None,
-        // Where there are no locks, nothing says that it is in use.
-        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Some(Claimed { file, found }),
+    for _ in 0..CLAIMS {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(CLAIM_AGAIN),
+            // Where there are no locks, nothing says that it is in use.
+            Ok(()) | Err(std::fs::TryLockError::Error(_)) => return Some(Claimed { file, found }),
+        }
     }
+    None
 }
 
 /// The chunks of a file of `size` bytes whose every byte was written in these `len` ones: parts are
