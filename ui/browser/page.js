@@ -17,6 +17,7 @@ export const SCENES = [
   'no-rooms',
   'empty-room',
   'busy',
+  'leftovers',
   'transfers',
   'queue',
   'long-names',

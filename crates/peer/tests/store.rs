@@ -675,3 +675,34 @@ proptest! {
         }
     }
 }
+
+/// The database gathers everything in one file when it opens, and then begins a new log. A process
+/// that ends between the two leaves the one without the other.
+#[test]
+fn an_end_between_two_steps_of_opening_loses_nothing() {
+    let home = home();
+    open(&home).apply(&[vec![Put::Room(room(ROOM))]]).unwrap();
+    drop(open(&home));
+    let dir = home.path().join("store/metadata");
+    let logs: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("log_")
+        })
+        .collect();
+    assert_eq!(logs.len(), 1);
+    assert_eq!(
+        std::fs::metadata(&logs[0]).unwrap().len(),
+        0,
+        "all is gathered"
+    );
+    std::fs::remove_file(&logs[0]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(open(&home).load().unwrap().rooms, [room(ROOM)]);
+    }
+}

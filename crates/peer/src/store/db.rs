@@ -11,6 +11,10 @@
 //! - Damage shows as a panic as often as an error, and a panic while it opens waits forever for
 //!   a thread that was never started. Hence everything is read once before it is opened: the
 //!   checksums find the damage.
+//! - Opening gathers what there is in a *snapshot*, removes the logs, and begins a new one. A process
+//!   that is killed before the last step leaves a snapshot alone, and the next opening then writes it
+//!   anew and removes it as if it were the old one: all is lost. Hence the log is begun here if it is
+//!   missing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,6 +68,7 @@ impl Database {
     pub(super) fn open(home: &Home) -> Result<Self> {
         let path = home.store();
         check_space(&path, 0)?;
+        begin_log(&path.join("metadata")).map_err(failed)?;
         patiently(|| caught(|| check_leaves(&path)))?;
         let (reader, writer) = patiently(|| caught(|| open_tables(&path)))?;
         let db = Database {
@@ -313,6 +318,35 @@ impl Batches {
             .map(|(k, v)| (k.len() + v.as_ref().map_or(0, Vec::len)) as u64)
             .sum()
     }
+}
+
+/// Begins the log after the newest snapshot where there is none: see the top of this file.
+fn begin_log(path: &Path) -> std::io::Result<()> {
+    let names = match std::fs::read_dir(path) {
+        Ok(names) => names,
+        // Nothing is stored yet.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let (mut snapshot, mut log) = (None, None);
+    for entry in names {
+        let name = entry?.file_name();
+        let number = |prefix: &str| {
+            let digits = name.to_str()?.strip_prefix(prefix)?;
+            u64::from_str_radix(digits, 16).ok()
+        };
+        snapshot = snapshot.max(number("snapshot_"));
+        log = log.max(number("log_"));
+    }
+    let Some(next) = snapshot.and_then(|s: u64| s.checked_add(1)) else {
+        return Ok(());
+    };
+    if log < Some(next) {
+        tracing::info!("the store was being opened when it was last left");
+        std::fs::File::create_new(path.join(format!("log_{next:016x}")))?;
+        std::fs::File::open(path)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Reads every leaf, which checks its checksum.

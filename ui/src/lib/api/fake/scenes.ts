@@ -217,12 +217,7 @@ function everyPhase(now: number): OfferView[] {
     one(46, BOB, 'preparing.iso', 700 * MB, { phase: 'accepted', dir }),
     one(44, BOB, 'arriving.mkv', 4200 * MB, { phase: 'fetching', done: 1834 * MB, dir }),
     one(42, MIRA, 'stalled.tar', 900 * MB, { phase: 'stalled', done: 333 * MB, dir }),
-    one(41, NOOR, 'passed-on.mp4', 480 * MB, {
-      phase: 'fetching',
-      done: 120 * MB,
-      by: BOB,
-      dir,
-    }),
+    one(41, NOOR, 'passed-on.mp4', 480 * MB, { by: BOB }),
     one(40, ADA, 'finished.png', 5 * MB, {
       phase: 'done',
       receivers: [receiver(MIRA, 'Mira', 'serving', 2 * MB)],
