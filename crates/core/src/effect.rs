@@ -10,6 +10,7 @@ use kith_protocol::peer::{Beat, Entry, PeerMessage};
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::room::{ClientMessage, IceServer};
 use kith_protocol::sealed::SealedBody;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{LinkId, OfferId, PeerId, RoomId, Sid};
 
 use crate::input::{Candidate, CommandResult, HoldKey, JobId, ReqId, ServeKey, StrandId};
@@ -48,9 +49,9 @@ pub enum Effect {
     Fetch(FetchKey, u32, FetchEffect),
     /// So many bytes per second at most, for this; without a bound if absent.
     Bound(Bound, Option<u64>),
-    /// Say what the files of this offer of ours hash to, for those to whom it was offered (empty: the
-    /// room); answered by `Vouched`.
-    Vouch(RoomId, OfferId, Vec<PeerId>),
+    /// Say what the files of this offer of ours hash to, and sign it: the voucher lacks both. Answered by
+    /// `Vouched`.
+    Vouch(RoomId, OfferId, Box<Voucher>),
     /// To the hold worker number `run`.
     Hold(HoldKey, u32, HoldEffect),
     /// Make these durable, together or not at all; answered by `Stored` or `StoreFailed`.

@@ -101,6 +101,9 @@ struct Fetch {
     voucher: Option<Box<Voucher>>,
     /// Who passed it on wrongly is not asked again.
     spurned: BTreeSet<PeerId>,
+    /// Entries with chunks from somebody who passes it on, and from whom: that they are right is known
+    /// when the whole is.
+    hearsay: BTreeMap<u32, PeerId>,
     /// The link over which the sender was told that we do not want it. Over later ones it may not
     /// announce it to this app session again.
     declined: Option<LinkId>,
@@ -188,7 +191,7 @@ pub enum FetchOut {
     /// We have all of it, and may pass it on …
     Pass(Passed),
     /// … and may not any more.
-    KeepBack(OfferId, Code),
+    KeepBack(FetchKey, Code),
 }
 
 impl Fetches {
@@ -274,13 +277,9 @@ impl Fetches {
             PeerMessage::Voucher { offer_id, voucher } => {
                 self.on_voucher(peer, offer_id, voucher, ctx)
             }
-            PeerMessage::StandIn {
-                offer_id,
-                name,
-                entries,
-                total,
-                voucher,
-            } => self.on_stand_in(peer, link, offer_id, (name, entries, total), voucher, ctx),
+            PeerMessage::StandIn { offer_id, voucher } => {
+                self.on_stand_in(peer, link, offer_id, voucher, ctx)
+            }
             PeerMessage::Pause { offer_id, .. } => self.on_held(peer, offer_id, true),
             PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, false),
             PeerMessage::Swarm { offer_id, to } => self.on_swarm(peer, offer_id, to, ctx),
@@ -522,6 +521,7 @@ impl Fetch {
             by: from,
             voucher: None,
             spurned: BTreeSet::new(),
+            hearsay: BTreeMap::new(),
             declined: None,
             looked_at: false,
             run: 0,
@@ -597,10 +597,11 @@ impl Fetch {
         }
     }
 
-    /// Some of its chunks were left by another fetch, and are not checked.
+    /// Some of its chunks were left by another fetch, or come from somebody who passes it on, and are not
+    /// checked.
     fn is_adopted(&self, entry: u32) -> bool {
         let record = self.record.as_ref();
-        record.is_some_and(|r| r.adopted.contains(&entry))
+        self.hearsay.contains_key(&entry) || record.is_some_and(|r| r.adopted.contains(&entry))
     }
 
     fn measure(&mut self) {

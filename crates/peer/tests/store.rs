@@ -99,6 +99,9 @@ fn fetch(key: FetchKey, entries: usize) -> FetchRecord {
         roots: vec![("a".into(), "a (2)".into())],
         voucher: Some(Box::new(Voucher {
             by: IdPk([3; 32]),
+            name: "photos".into(),
+            entries: 1,
+            total: 1000,
             root: Digest([4; 32]),
             to: vec![ANN],
             sig: Signature([5; 64]),

@@ -230,12 +230,6 @@ pub enum PeerMessage {
     StandIn {
         /// The offer.
         offer_id: OfferId,
-        /// As in `offer`.
-        name: String,
-        /// As in `offer`.
-        entries: u32,
-        /// As in `offer`.
-        total: u64,
         /// Of who offers.
         voucher: Box<Voucher>,
     },
@@ -427,18 +421,8 @@ impl PeerMessage {
                 })
             }
             PeerMessage::Swarm { to, .. } => bound(to.len() <= limits::MAX_NAMED, "to"),
-            PeerMessage::Voucher { voucher, .. } => {
-                bound(voucher.to.len() <= limits::MAX_NAMED, "to")
-            }
-            PeerMessage::StandIn {
-                name,
-                entries,
-                voucher,
-                ..
-            } => {
-                bound(name.len() <= limits::MAX_PATH, "name")?;
-                bound((1..=limits::MAX_ENTRIES).contains(entries), "entries")?;
-                bound(voucher.to.len() <= limits::MAX_NAMED, "to")
+            PeerMessage::Voucher { voucher, .. } | PeerMessage::StandIn { voucher, .. } => {
+                bound(voucher.is_bounded(), "voucher")
             }
             PeerMessage::Holds { parts, .. } => {
                 let ranges: usize = parts.iter().map(|(_, r)| r.ranges().len()).sum();

@@ -8,12 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::derive;
 use crate::ids::{Digest, IdPk, OfferId, PeerId, RoomId, Signature};
+use crate::limits;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voucher {
     /// Who offers.
     pub by: IdPk,
+    /// As in [`crate::peer::PeerMessage::Offer`].
+    pub name: String,
+    /// As there.
+    pub entries: u32,
+    /// As there.
+    pub total: u64,
     /// What the files hash to: see [`root`].
     pub root: Digest,
     /// To whom it was offered; empty: to the room. At most [`crate::limits::MAX_NAMED`].
@@ -24,10 +31,26 @@ pub struct Voucher {
 }
 
 impl Voucher {
-    /// What is signed: `H("kith1/voucher", room, offer, root, to)`.
-    pub fn message(room: &RoomId, offer: &OfferId, root: &Digest, to: &[PeerId]) -> [u8; 32] {
-        let to: Vec<u8> = to.iter().flat_map(|peer| peer.0).collect();
-        derive::hash(&[b"kith1/voucher", &room.0, &offer.0, &root.0, &to])
+    /// What is signed: `H("kith1/voucher", room, offer, name, entries, total, root, to)`.
+    pub fn message(&self, room: &RoomId, offer: &OfferId) -> [u8; 32] {
+        let to: Vec<u8> = self.to.iter().flat_map(|peer| peer.0).collect();
+        derive::hash(&[
+            b"kith1/voucher",
+            &room.0,
+            &offer.0,
+            self.name.as_bytes(),
+            &self.entries.to_be_bytes(),
+            &self.total.to_be_bytes(),
+            &self.root.0,
+            &to,
+        ])
+    }
+
+    /// Whether another build of this version may say it.
+    pub fn is_bounded(&self) -> bool {
+        self.name.len() <= limits::MAX_PATH
+            && (1..=limits::MAX_ENTRIES).contains(&self.entries)
+            && self.to.len() <= limits::MAX_NAMED
     }
 
     /// Whether the offer is meant for this peer.
@@ -49,15 +72,31 @@ mod tests {
 
     #[test]
     fn what_is_signed_changes_with_everything_that_matters() {
-        let (room, offer, root) = (RoomId([1; 16]), OfferId([2; 16]), Digest([3; 32]));
-        let message = Voucher::message(&room, &offer, &root, &[]);
-        let others = [
-            Voucher::message(&RoomId([9; 16]), &offer, &root, &[]),
-            Voucher::message(&room, &OfferId([9; 16]), &root, &[]),
-            Voucher::message(&room, &offer, &Digest([9; 32]), &[]),
-            Voucher::message(&room, &offer, &root, &[PeerId([0; 16])]),
+        let (room, offer) = (RoomId([1; 16]), OfferId([2; 16]));
+        let word = Voucher {
+            by: IdPk([4; 32]),
+            name: "photos".into(),
+            entries: 3,
+            total: 9,
+            root: Digest([3; 32]),
+            to: Vec::new(),
+            sig: Signature([0; 64]),
+        };
+        let message = word.message(&room, &offer);
+        assert_ne!(word.message(&RoomId([9; 16]), &offer), message);
+        assert_ne!(word.message(&room, &OfferId([9; 16])), message);
+        let changes: [fn(&mut Voucher); 5] = [
+            |v| v.name.push('x'),
+            |v| v.entries += 1,
+            |v| v.total += 1,
+            |v| v.root.0[0] ^= 1,
+            |v| v.to.push(PeerId([0; 16])),
         ];
-        assert!(!others.contains(&message));
+        for change in changes {
+            let mut other = word.clone();
+            change(&mut other);
+            assert_ne!(other.message(&room, &offer), message);
+        }
     }
 
     #[test]

@@ -229,6 +229,9 @@ fn server_messages() {
 fn peer_messages() {
     let voucher = |to| Voucher {
         by: IdPk([7; 32]),
+        name: "photos".into(),
+        entries: 3,
+        total: 70_000,
         root: Digest([8; 32]),
         to,
         sig: Signature([9; 64]),
@@ -375,9 +378,6 @@ fn peer_messages() {
         },
         PeerMessage::StandIn {
             offer_id,
-            name: "photos".into(),
-            entries: 3,
-            total: 70_000,
             voucher: Box::new(voucher(vec![PeerId([6; 16])])),
         },
         PeerMessage::LetGo {

@@ -14,6 +14,7 @@ use kith_core::{Config, Effect, Engine, Mono, Now};
 use kith_protocol::ids::{Digest, SealTag};
 use kith_protocol::invite::ServerAddr;
 use kith_protocol::peer::PeerMessage;
+use kith_protocol::voucher::Voucher;
 use kith_protocol::{IdPk, Invite, LinkId, OfferId, PeerId, RoomId, Sid, limits, sdp};
 
 use super::inputs::{self, Bytes};
@@ -66,7 +67,7 @@ pub(super) struct World {
     pub(super) serves: Vec<(ServeKey, u32)>,
     pub(super) fetches: Vec<(FetchKey, u32)>,
     pub(super) holds: Vec<(HoldKey, u32)>,
-    pub(super) vouched: Vec<(RoomId, OfferId, Vec<PeerId>)>,
+    pub(super) vouched: Vec<(RoomId, OfferId, Box<Voucher>)>,
     pub(super) jobs: Vec<JobId>,
     pub(super) loads: Vec<JobId>,
     pub(super) tags: BTreeMap<LinkId, (SealTag, Digest)>,
@@ -260,7 +261,7 @@ impl World {
                     self.holds.push((key, run));
                 }
             }
-            Effect::Vouch(room, offer, to) => self.vouched.push((room, offer, to)),
+            Effect::Vouch(room, offer, word) => self.vouched.push((room, offer, word)),
             Effect::Bound(_, rate) => assert!(rate.is_none_or(|r| r >= limits::MIN_PACE)),
             Effect::Store(job, _) => self.jobs.push(job),
             Effect::LoadChat { job, max, .. } => {

@@ -33,7 +33,7 @@ impl World {
             Effect::Serve(key, run, effect) => self.serve_effect(n, key, run, effect),
             Effect::Fetch(key, run, effect) => self.fetch_effect(n, key, run, effect),
             Effect::Hold(key, run, effect) => self.hold_effect(n, key, run, effect),
-            Effect::Vouch(room, offer, to) => self.vouch(n, room, offer, to),
+            Effect::Vouch(room, offer, word) => self.vouch(n, room, offer, word),
             Effect::Bound(of, rate) => self.bound(n, of, rate),
             Effect::Store(job, puts) => {
                 self.noise += 1;

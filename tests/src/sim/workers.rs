@@ -5,11 +5,11 @@ use kith_core::Mono;
 use kith_core::effect::{FetchEffect, ServeEffect};
 use kith_core::input::{FetchNews, Refusal, ServeKey, ServeNews};
 use kith_core::record::FetchKey;
-use kith_protocol::ids::{Digest, Signature};
+use kith_protocol::ids::Digest;
 use kith_protocol::limits::CHUNK;
 use kith_protocol::ranges::RangeSet;
 use kith_protocol::voucher::{self, Voucher};
-use kith_protocol::{Code, LinkId, OfferId, PeerId, RoomId};
+use kith_protocol::{Code, LinkId, OfferId, RoomId};
 
 use super::disk::{self, Serving, Step, WINDOW, digest, roots};
 use super::fetching::{Fetching, Job};
@@ -323,16 +323,14 @@ impl World {
     }
 
     /// Signs what the files of an offer hash to.
-    pub(super) fn vouch(&mut self, n: usize, room: RoomId, offer: OfferId, to: Vec<PeerId>) {
+    pub(super) fn vouch(&mut self, n: usize, room: RoomId, offer: OfferId, word: Box<Voucher>) {
         let node = &mut self.nodes[n];
-        let (source, by) = (node.sources.get(&offer), node.id_pk);
+        let source = node.sources.get(&offer);
         let all = source.and_then(|s| roots(&s.entries, |e| Some(&s.tokens[e as usize][..])));
         let readable = node.source_fault.is_none();
         let voucher = all.filter(|_| readable).map(|roots| Voucher {
-            by,
             root: voucher::root(&roots),
-            to,
-            sig: Signature([0; 64]),
+            ..*word
         });
         if let Some(p) = node.process.as_mut() {
             let vouched = Input::Vouched(room, offer, voucher.map(Box::new));

@@ -4,7 +4,7 @@ use kith_api::{FetchPhase, OfferView};
 use kith_core::offer::offer_id;
 use kith_peer::seal::Identity;
 use kith_protocol::frame::{Frame, Hashes, ROOTS};
-use kith_protocol::ids::Digest;
+use kith_protocol::ids::{Digest, Signature};
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::voucher::{self, Voucher};
 use kith_protocol::{Code, OfferId, PeerId, limits};
@@ -41,16 +41,22 @@ impl Original {
     }
 
     fn voucher(&self, scene: &Scene) -> Voucher {
-        let root = voucher::root(&self.roots());
-        self.by.vouch(&scene.room, &self.offer, root, Vec::new())
+        let mut word = Voucher {
+            by: self.by.id_pk(),
+            name: "a.bin".into(),
+            entries: 2,
+            total: self.entries.iter().map(|e| e.size).sum(),
+            root: voucher::root(&self.roots()),
+            to: Vec::new(),
+            sig: Signature([0; 64]),
+        };
+        self.by.vouch(&scene.room, &self.offer, &mut word);
+        word
     }
 
     async fn stand_in(&self, link: &Link, voucher: Voucher) {
         link.say(&PeerMessage::StandIn {
             offer_id: self.offer,
-            name: "a.bin".into(),
-            entries: 2,
-            total: self.entries.iter().map(|e| e.size).sum(),
             voucher: Box::new(voucher),
         })
         .await;

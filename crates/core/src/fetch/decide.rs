@@ -162,9 +162,12 @@ impl Fetches {
         f.shrink();
         self.probes.remove(&at);
         self.stop_holds(|k| k.fetch == key, ctx);
-        if let Some(saved) = self.saved.remove(&at)
-            && !discarded
-        {
+        let saved = self.saved.remove(&at);
+        // It may be whole, of before, and passed on since.
+        let kept = saved
+            .as_ref()
+            .map(|_| FetchOut::KeepBack(key, Code::Declined));
+        if let Some(saved) = saved.filter(|_| !discarded) {
             let effect = FetchEffect::Discard {
                 begun: saved.ranges.iter().map(|(e, _)| *e).collect(),
                 record: Arc::new(saved.record),
@@ -172,9 +175,10 @@ impl Fetches {
             ctx.out(Effect::Fetch(key, 0, effect));
         }
         self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
-        Ok(vec![
+        let said = [
             FetchOut::Send(via, message),
             FetchOut::Changed(key.from, key.offer),
-        ])
+        ];
+        Ok(said.into_iter().chain(kept).collect())
     }
 }

@@ -23,7 +23,7 @@ impl Fetches {
             from: peer,
             offer: id,
         };
-        let full = self.is_full_of(peer);
+        let full = self.is_full_of(peer, true);
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
             if full {
                 let why = Code::TooManyOffers;
@@ -43,9 +43,16 @@ impl Fetches {
         }
         f.announced.insert(peer, link);
         f.note = f.note.take().or(note);
-        if f.via != peer && f.state == State::Fetching {
-            // It comes from somebody who passes it on, and goes on so.
-            return Vec::new();
+        f.by = peer;
+        let mut out = vec![FetchOut::Changed(peer, id)];
+        if f.via != peer {
+            // Who passed it on is not needed any more.
+            if f.state == State::Fetching {
+                let (offer_id, why) = (id, Code::Busy);
+                let cancel = PeerMessage::Cancel { offer_id, why };
+                out.push(FetchOut::Send(f.via, cancel));
+            }
+            f.begin_anew();
         }
         if f.link != Some(link) {
             f.hold.unsaid();
@@ -58,7 +65,6 @@ impl Fetches {
         }
         // An announcement over the same link may have crossed our refusal.
         f.declined = f.declined.filter(|over| *over == link);
-        let mut out = vec![FetchOut::Changed(peer, id)];
         match f.state {
             State::Withdrawn(_) | State::Failed(_) if f.has_manifest() => f.state = State::Offered,
             State::Seen | State::Withdrawn(_) | State::Failed(_) => {
@@ -235,6 +241,17 @@ impl Fetch {
         self.entries.truncate(offer::PREVIEW);
         self.entries.shrink_to_fit();
         self.weight = self.entries.iter().map(offer::weight).sum();
+    }
+
+    /// It comes from another now: what is not whole of a manifest may be wrong.
+    pub(super) fn begin_anew(&mut self) {
+        if self.has_manifest() {
+            return;
+        }
+        self.forget_manifest();
+        if self.state == State::Offered {
+            self.state = State::Seen;
+        }
     }
 
     pub(super) fn forget_manifest(&mut self) {

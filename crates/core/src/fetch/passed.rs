@@ -30,11 +30,14 @@ impl Fetches {
         found.map(|((from, id), _)| self.key(*from, *id))
     }
 
-    /// Whether no more offers that this peer tells us of are remembered.
-    pub(super) fn is_full_of(&self, peer: PeerId) -> bool {
-        let of_peer = || self.fetches.values().filter(|f| f.by == peer);
-        let open = of_peer().filter(|f| f.is_open()).count();
-        open >= limits::MAX_OFFERS || of_peer().count() >= MAX_KNOWN
+    /// Whether no more offers that this peer tells us of are remembered: its own, or others'.
+    pub(super) fn is_full_of(&self, peer: PeerId, own: bool) -> bool {
+        let of_peer = || self.fetches.iter().filter(|(_, f)| f.by == peer);
+        let full = |own: bool| {
+            let open = of_peer().filter(|((from, _), f)| f.is_open() && (*from == peer) == own);
+            open.count() >= limits::MAX_OFFERS
+        };
+        full(own) || of_peer().count() >= MAX_KNOWN
     }
 
     /// Who offers vouches for what we have all of.
@@ -49,10 +52,17 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(peer, offer)) else {
             return Vec::new();
         };
-        if voucher.by.peer_id() != peer || f.state != State::Done {
+        let facts = (&voucher.name, voucher.entries, voucher.total);
+        let same = (&f.name, f.count, f.total) == facts;
+        if voucher.by.peer_id() != peer || f.state != State::Done || !same {
             return Vec::new();
         }
-        f.voucher = Some(voucher);
+        let before = f.voucher.replace(voucher);
+        if !f.is_vouched(key) {
+            // The id names something else: nobody would take it from us.
+            f.voucher = before;
+            return Vec::new();
+        }
         self.pass(key, ctx)
     }
 
@@ -62,7 +72,6 @@ impl Fetches {
         peer: PeerId,
         link: LinkId,
         offer: OfferId,
-        (name, count, total): (String, u32, u64),
         voucher: Box<Voucher>,
         ctx: &mut Ctx<'_>,
     ) -> Vec<FetchOut> {
@@ -71,20 +80,22 @@ impl Fetches {
         if key.from == me || key.from == peer || !voucher.is_for(me) {
             return Vec::new();
         }
-        let (at, full) = ((key.from, offer), self.is_full_of(peer));
+        let (at, full) = ((key.from, offer), self.is_full_of(peer, false));
         let Some(f) = self.fetches.get_mut(&at) else {
             if full || self.saved.get(&at).is_some_and(SavedFetch::is_whole) {
                 // What was here whole before was seen by its user, who may have moved it since.
                 return Vec::new();
             }
-            let mut f = Fetch::new((name, None, count, total), (peer, Some(link)));
+            let facts = (voucher.name.clone(), None, voucher.entries, voucher.total);
+            let mut f = Fetch::new(facts, (peer, Some(link)));
             f.voucher = Some(voucher);
             f.at = ctx.now.unix_ms;
             let browse = f.browse(key);
             self.fetches.insert(at, f);
             return vec![browse, FetchOut::Changed(key.from, offer)];
         };
-        let same = (&f.name, f.count, f.total) == (&name, count, total);
+        let facts = (&voucher.name, voucher.entries, voucher.total);
+        let same = (&f.name, f.count, f.total) == facts;
         let root = f.voucher.as_ref().map(|v| v.root);
         if !same || root.is_some_and(|r| r != voucher.root) || f.spurned.contains(&peer) {
             return Vec::new();
@@ -124,22 +135,31 @@ impl Fetches {
     ) -> Vec<FetchOut> {
         let at = (peer, offer);
         let key = self.key(peer, offer);
+        let mut out = Vec::new();
+        let known = self.fetches.contains_key(&at) || self.saved.contains_key(&at);
+        if why == Code::Cancelled && known {
+            // Nobody is to have it from us either.
+            out.push(FetchOut::KeepBack(key, why));
+            self.forget_voucher(key, ctx);
+        }
+        let ends = matches!(why, Code::Cancelled | Code::SourceChanged);
+        let others = |f: &Fetch| f.announced.keys().any(|p| *p != peer);
+        if !ends && self.fetches.get(&at).is_some_and(others) {
+            out.extend(self.turn_away(key, peer, ctx));
+            return out;
+        }
         let Some(f) = self.fetches.get_mut(&at) else {
-            return match self.served_by(peer, offer) {
-                Some(key) => self.turn_away(key, peer, ctx),
-                None => Vec::new(),
-            };
+            if let Some(key) = self.served_by(peer, offer) {
+                out.extend(self.turn_away(key, peer, ctx));
+            }
+            return out;
         };
         f.announced.clear();
         (f.via, f.link) = (peer, None);
         // It can never be had: what is unfinished of it is of no use any more.
         let discard = why == Code::SourceChanged;
         match f.state {
-            State::Done if why == Code::Cancelled && f.voucher.take().is_some() => {
-                self.keep_voucher(key, ctx);
-                return vec![FetchOut::KeepBack(offer, why)];
-            }
-            State::Done => return Vec::new(),
+            State::Done => return out,
             State::Accepted | State::Fetching | State::Stalled => {
                 ctx.out(Effect::Fetch(key, f.run, FetchEffect::Stop { discard }));
             }
@@ -160,7 +180,23 @@ impl Fetches {
             self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         }
         self.probes.remove(&at);
-        vec![FetchOut::Changed(peer, offer)]
+        out.push(FetchOut::Changed(peer, offer));
+        out
+    }
+
+    /// Who offers took it back: it is not passed on any more, also after a restart.
+    fn forget_voucher(&mut self, key: FetchKey, ctx: &mut Ctx<'_>) {
+        let at = (key.from, key.offer);
+        if let Some(f) = self.fetches.get_mut(&at) {
+            f.voucher = None;
+            self.keep_voucher(key, ctx);
+        }
+        if let Some(s) = self.saved.get_mut(&at)
+            && s.record.voucher.take().is_some()
+        {
+            let put = Put::Fetch(s.record.clone());
+            self.store(key, vec![put], After::Nothing, ctx);
+        }
     }
 
     /// Somebody announces it no longer; if it came from there, it comes from another now.
@@ -202,7 +238,11 @@ impl Fetches {
             f.via = key.from;
             return Vec::new();
         };
-        (f.via, f.link) = (*via, Some(*link));
+        let (via, link) = (*via, *link);
+        if f.via != via {
+            f.begin_anew();
+        }
+        (f.via, f.link) = (via, Some(link));
         let mut out = vec![FetchOut::Changed(key.from, key.offer)];
         match f.state {
             State::Seen | State::Reading { .. } => out.push(f.browse(key)),

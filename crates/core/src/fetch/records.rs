@@ -63,6 +63,7 @@ impl Fetches {
                 for (entry, name) in entries {
                     let told = f.durable.remove(&entry).unwrap_or_default();
                     f.synced.remove(&entry);
+                    f.hearsay.remove(&entry);
                     let size = f.entries.get(entry as usize).map_or(0, |e| e.size);
                     if f.done.insert(entry, name).is_none() {
                         f.done_size += size;

@@ -57,6 +57,7 @@ impl Swarm {
     pub fn detached(&mut self) {
         self.fed = false;
         self.progress = None;
+        self.pays = None;
         self.begged.clear();
     }
 

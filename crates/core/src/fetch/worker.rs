@@ -92,6 +92,9 @@ impl Fetches {
                 if f.done.contains_key(&entry) || self.jobs.values().any(finishing) {
                     return Vec::new();
                 }
+                if f.via != key.from {
+                    f.hearsay.entry(entry).or_insert(f.via);
+                }
                 let all = f.synced.entry(entry).or_default();
                 all.union(&ranges);
                 let all = all.clone();
@@ -155,10 +158,11 @@ impl Fetches {
                 let record = f.record.as_mut().filter(|r| r.adopted.contains(&entry));
                 // What was adopted may well be of another file: then it is received as if there had
                 // been nothing.
+                let other = f.hearsay.remove(&entry).is_some_and(|by| by != f.via);
                 if let Some(record) = record {
                     Arc::make_mut(record).adopted.remove(&entry);
                     puts.push(Put::Fetch((**record).clone()));
-                } else {
+                } else if !other {
                     f.mismatches += 1;
                 }
                 f.durable.remove(&entry);

@@ -61,8 +61,8 @@ impl Room {
                     let out = self.serves.pass_on(passed, at, &linked);
                     self.apply_serves(out, ctx);
                 }
-                FetchOut::KeepBack(id, why) => {
-                    let out = self.serves.keep_back(id, why, ctx);
+                FetchOut::KeepBack(key, why) => {
+                    let out = self.serves.keep_back(key, why, ctx);
                     self.apply_serves(out, ctx);
                 }
                 FetchOut::Changed(peer, id) => {

@@ -133,7 +133,7 @@ impl Serves {
         ctx: &mut Ctx<'_>,
     ) -> Vec<ServeOut> {
         let id = record.offer;
-        if self.offers.contains_key(&id) {
+        if self.offers.get(&id).is_some_and(|o| o.passed.is_none()) {
             return Vec::new();
         }
         let pk = &ctx.config.id_pk;
@@ -226,13 +226,8 @@ impl Serves {
         let (name, note, total) = (offer.name.clone(), offer.note.clone(), offer.total);
         if let Some(voucher) = offer.passed.as_ref().and_then(|p| p.record.voucher.clone()) {
             // Most have it already: who has not asks for the entries.
-            let stand_in = PeerMessage::StandIn {
-                offer_id: id,
-                name,
-                entries,
-                total,
-                voucher,
-            };
+            let offer_id = id;
+            let stand_in = PeerMessage::StandIn { offer_id, voucher };
             return vec![ServeOut::Send(peer, stand_in)];
         }
         let announce = PeerMessage::Offer {

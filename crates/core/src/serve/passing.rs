@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kith_api::ReceiverView;
+use kith_protocol::ids::{Digest, Signature};
 use kith_protocol::peer::PeerMessage;
 use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, OfferId, PeerId, limits};
@@ -14,7 +15,7 @@ use super::strategy::Mode;
 use super::{Offer, Receiver, ServeOut, Serves, State, Word, stop};
 use crate::effect::Effect;
 use crate::engine::Ctx;
-use crate::record::Passed;
+use crate::record::{FetchKey, Passed};
 
 /// Others' offers that are passed on in a room at most.
 const MOST_PASSED: usize = 256;
@@ -38,10 +39,20 @@ impl Serves {
         match &offer.word {
             Word::Given(voucher) => vec![ServeOut::Send(peer, word(id, voucher))],
             Word::Asked => Vec::new(),
+            // Who says it without having got anything has our word already, or no need of it.
+            Word::Ungiven if offer.receivers.values().all(|r| r.traffic.sent == 0) => Vec::new(),
             Word::Ungiven => {
                 offer.word = Word::Asked;
-                let to = offer.to.iter().copied().collect();
-                ctx.out(Effect::Vouch(room, id, to));
+                let word = Voucher {
+                    by: ctx.config.id_pk,
+                    name: offer.name.clone(),
+                    entries: offer.entries.len() as u32,
+                    total: offer.total,
+                    root: Digest([0; 32]),
+                    to: offer.to.iter().copied().collect(),
+                    sig: Signature([0; 64]),
+                };
+                ctx.out(Effect::Vouch(room, id, Box::new(word)));
                 Vec::new()
             }
         }
@@ -52,8 +63,13 @@ impl Serves {
         let Some(offer) = self.offers.get_mut(&id) else {
             return Vec::new();
         };
-        let asked = matches!(offer.word, Word::Asked) && offer.withdrawn.is_none();
-        let Some(voucher) = voucher.filter(|_| asked) else {
+        if !matches!(offer.word, Word::Asked) {
+            return Vec::new();
+        }
+        offer.word = Word::Ungiven;
+        // It may be for others by now.
+        let same = |v: &Voucher| v.to.iter().eq(&offer.to) && offer.withdrawn.is_none();
+        let Some(voucher) = voucher.filter(|v| same(v)) else {
             return Vec::new();
         };
         let done = offer
@@ -71,12 +87,26 @@ impl Serves {
     pub fn pass_on(&mut self, passed: Passed, at: u64, linked: &[PeerId]) -> Vec<ServeOut> {
         let record = &passed.record;
         let id = record.key.offer;
-        let all = self.offers.values().filter(|o| o.passed.is_some());
+        let all = self.offers.values().filter(|o| o.passed.is_some()).count();
         let (Some(voucher), Some(total)) = (&record.voucher, crate::offer::total(&record.entries))
         else {
             return Vec::new();
         };
-        if self.offers.contains_key(&id) || all.count() >= MOST_PASSED {
+        let to: BTreeSet<PeerId> = voucher.to.iter().copied().collect();
+        if let Some(known) = self.offers.get_mut(&id) {
+            if known.passed.is_none() || known.to == to {
+                return Vec::new();
+            }
+            // It is for others too.
+            (known.to, known.passed) = (to, Some(passed));
+            let new = linked.iter().filter(|peer| !known.met.contains(peer));
+            let new: Vec<PeerId> = new.copied().collect();
+            return new
+                .iter()
+                .flat_map(|peer| self.announce(id, *peer))
+                .collect();
+        }
+        if all >= MOST_PASSED {
             return Vec::new();
         }
         let offer = Offer {
@@ -84,7 +114,7 @@ impl Serves {
             note: None,
             entries: record.entries.clone(),
             total,
-            to: voucher.to.iter().copied().collect(),
+            to,
             withdrawn: None,
             paused: false,
             cap: None,
@@ -103,23 +133,22 @@ impl Serves {
         out.collect()
     }
 
+    /// Which of somebody's offers this is, if we pass it on.
+    pub(super) fn passed_key(&self, id: OfferId) -> Option<FetchKey> {
+        let passed = self.offers.get(&id)?.passed.as_ref();
+        passed.map(|p| p.record.key)
+    }
+
     /// Passes it on no longer.
-    pub fn keep_back(&mut self, id: OfferId, why: Code, ctx: &mut Ctx<'_>) -> Vec<ServeOut> {
-        let room = self.room;
-        let Some(mut offer) = self
-            .offers
-            .get(&id)
-            .is_some_and(|o| o.passed.is_some())
-            .then(|| self.offers.remove(&id))
-            .flatten()
-        else {
+    pub fn keep_back(&mut self, key: FetchKey, why: Code, ctx: &mut Ctx<'_>) -> Vec<ServeOut> {
+        let (room, id) = (self.room, key.offer);
+        if self.passed_key(id) != Some(key) {
+            return Vec::new();
+        }
+        let Some(mut offer) = self.offers.remove(&id) else {
             return Vec::new();
         };
-        let from = offer.passed.as_ref().map(|p| p.record.key.from);
-        let mut out: Vec<_> = from
-            .map(|from| ServeOut::KeptBack(from, id))
-            .into_iter()
-            .collect();
+        let mut out = vec![ServeOut::KeptBack(key.from, id)];
         for (peer, r) in &mut offer.receivers {
             stop(room, *peer, id, r, ctx);
             if offer.met.contains(peer) && r.state != State::Done {
@@ -132,8 +161,7 @@ impl Serves {
 
     /// Whose it is, of those that we serve.
     pub fn whose(&self, id: OfferId) -> PeerId {
-        let passed = self.offers.get(&id).and_then(|o| o.passed.as_ref());
-        passed.map_or(self.me, |p| p.record.key.from)
+        self.passed_key(id).map_or(self.me, |key| key.from)
     }
 
     /// To whom somebody's offer is passed on.

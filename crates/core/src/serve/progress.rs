@@ -95,9 +95,14 @@ impl Serves {
                 vec![ServeOut::Send(peer, message)]
             }
             ServeNews::Failed(code) => {
+                let passed = self.passed_key(id);
                 let mut out = self.give_up(peer, id, code, ctx);
                 // What was somebody's offer is something else by now, or gone.
-                out.extend(self.keep_back(id, code, ctx));
+                out.extend(
+                    passed
+                        .into_iter()
+                        .flat_map(|key| self.keep_back(key, code, ctx)),
+                );
                 out
             }
         }

@@ -208,7 +208,7 @@ impl Driver {
             Effect::Serve(key, run, effect) => self.on_serve(key, run, effect),
             Effect::Fetch(key, run, effect) => self.on_fetch(key, run, effect),
             Effect::Bound(of, rate) => self.bound(of).set(rate),
-            Effect::Vouch(room, offer, to) => self.vouch(room, offer, to),
+            Effect::Vouch(room, offer, word) => self.vouch(room, offer, word),
             Effect::Hold(key, run, effect) => self.on_hold(key, run, effect),
             Effect::Store(job, puts) => {
                 self.state.backlog.push_back((job, puts));

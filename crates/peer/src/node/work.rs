@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 use kith_core::effect::{self, FetchEffect, HoldEffect, ServeEffect};
 use kith_core::input::{HoldKey, Input, ServeKey, ServeNews};
 use kith_core::record::FetchKey;
-use kith_protocol::{Code, OfferId, PeerId, RoomId};
+use kith_protocol::voucher::Voucher;
+use kith_protocol::{Code, OfferId, RoomId};
 
 use super::drive::Driver;
 use super::fetching::{self, Fetching, Start};
@@ -177,7 +178,7 @@ impl Driver {
     }
 
     /// Signs what the files of an offer hash to. What was not read to be served is read first.
-    pub(super) fn vouch(&mut self, room: RoomId, offer: OfferId, to: Vec<PeerId>) {
+    pub(super) fn vouch(&mut self, room: RoomId, offer: OfferId, mut word: Box<Voucher>) {
         let source = self.state.work.sources.get(&(room, offer)).cloned();
         let roots = self.state.work.roots.get(&(room, offer)).cloned();
         let Some((source, roots)) = source.zip(roots) else {
@@ -185,7 +186,11 @@ impl Driver {
             return self.state.local.push_back(none);
         };
         let identity = Arc::clone(&self.identity);
-        let sign = move |root| Box::new(identity.vouch(&room, &offer, root, to));
+        let sign = move |root| {
+            word.root = root;
+            identity.vouch(&room, &offer, &mut word);
+            word
+        };
         if let Some(root) = roots.root() {
             let vouched = Input::Vouched(room, offer, Some(sign(root)));
             return self.state.local.push_back(vouched);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use kith_protocol::derive;
-use kith_protocol::ids::{Digest, IdPk, OfferId, PeerId, RoomId, Signature};
+use kith_protocol::ids::{IdPk, OfferId, PeerId, RoomId, Signature};
 use kith_protocol::voucher::Voucher;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
@@ -67,15 +67,10 @@ impl Identity {
         Signature(self.id.sign(&cert_message(&noise_pk)).to_bytes())
     }
 
-    /// Our word on what the files of an offer of ours hash to.
-    pub fn vouch(&self, room: &RoomId, offer: &OfferId, root: Digest, to: Vec<PeerId>) -> Voucher {
-        let message = Voucher::message(room, offer, &root, &to);
-        Voucher {
-            by: self.id_pk(),
-            root,
-            to,
-            sig: Signature(self.id.sign(&message).to_bytes()),
-        }
+    /// Signs our word on an offer of ours.
+    pub fn vouch(&self, room: &RoomId, offer: &OfferId, word: &mut Voucher) {
+        word.by = self.id_pk();
+        word.sig = Signature(self.id.sign(&word.message(room, offer)).to_bytes());
     }
 
     /// The Noise static secret, for building a handshake.
@@ -100,8 +95,7 @@ pub(super) fn cert_holds(id_pk: &IdPk, cert: &Signature, noise_pk: &[u8; 32]) ->
 
 /// Whether who is named in it gave this voucher, for this offer in this room.
 pub(crate) fn voucher_holds(voucher: &Voucher, room: &RoomId, offer: &OfferId) -> bool {
-    let message = Voucher::message(room, offer, &voucher.root, &voucher.to);
-    is_signed(&voucher.by, &message, &voucher.sig)
+    is_signed(&voucher.by, &voucher.message(room, offer), &voucher.sig)
 }
 
 fn is_signed(id_pk: &IdPk, message: &[u8], sig: &Signature) -> bool {

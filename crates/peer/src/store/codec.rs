@@ -94,6 +94,7 @@ pub(super) struct FetchHead {
     hold: Hold,
     #[serde(default)]
     voucher: Option<Box<Voucher>>,
+    #[serde(default)]
     adopted: BTreeSet<u32>,
 }
 

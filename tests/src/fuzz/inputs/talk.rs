@@ -257,9 +257,6 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
         },
         32 => PeerMessage::StandIn {
             offer_id,
-            name: b.text(),
-            entries: u32::from(b.byte() % 5),
-            total: b.number(),
             voucher: voucher(b),
         },
         28 => PeerMessage::Pause {
@@ -284,6 +281,9 @@ fn message(w: &World, b: &mut Bytes<'_>, n: u8) -> PeerMessage {
 fn voucher(b: &mut Bytes<'_>) -> Box<Voucher> {
     Box::new(Voucher {
         by: id_pk(b.byte() % PEOPLE),
+        name: b.text(),
+        entries: u32::from(b.byte() % 5),
+        total: b.number(),
         root: Digest([b.byte(); 32]),
         to: (0..b.byte() % 3).map(|n| id_pk(n).peer_id()).collect(),
         sig: Signature([0; 64]),

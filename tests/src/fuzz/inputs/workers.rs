@@ -2,11 +2,10 @@
 
 use kith_core::input::{FetchNews, HoldNews, Input, Refusal, ServeNews};
 use kith_core::record::ChatRecord;
-use kith_protocol::ids::{Digest, Signature};
-use kith_protocol::voucher::Voucher;
+use kith_protocol::ids::Digest;
 use kith_protocol::{LinkId, MsgId};
 
-use super::super::engine::{World, id_pk};
+use super::super::engine::World;
 use super::Bytes;
 
 pub(super) fn loaded(w: &mut World, b: &mut Bytes<'_>) {
@@ -56,16 +55,11 @@ pub(super) fn hold(w: &mut World, b: &mut Bytes<'_>) {
 
 /// What the files of an offer of ours hash to.
 fn vouched(w: &mut World, b: &mut Bytes<'_>) {
-    let Some((room, offer, to)) = b.pick(&w.vouched) else {
+    let Some((room, offer, mut word)) = b.pick(&w.vouched) else {
         return;
     };
-    let voucher = Voucher {
-        by: id_pk(0),
-        root: Digest([b.byte(); 32]),
-        to,
-        sig: Signature([0; 64]),
-    };
-    let voucher = (b.byte() < 200).then(|| Box::new(voucher));
+    word.root = Digest([b.byte(); 32]);
+    let voucher = (b.byte() < 200).then_some(word);
     w.give(Input::Vouched(room, offer, voucher));
 }
 

@@ -23,6 +23,9 @@ fn link(peer: PeerId) -> LinkId {
 fn voucher(to: Vec<PeerId>) -> Box<Voucher> {
     Box::new(Voucher {
         by: OWNER,
+        name: "files".into(),
+        entries: 2,
+        total: 10 * CHUNK + 1,
         root: ROOT,
         to,
         sig: Signature([0; 64]),
@@ -51,9 +54,6 @@ impl Late {
     fn stand_in(&mut self, peer: PeerId) -> Vec<FetchOut> {
         let stand_in = PeerMessage::StandIn {
             offer_id: self.key.offer,
-            name: "files".into(),
-            entries: 2,
-            total: 10 * CHUNK + 1,
             voucher: voucher(vec![]),
         };
         self.hear(peer, stand_in)
@@ -228,7 +228,7 @@ fn who_passes_on_something_else_is_left_for_somebody_else() {
 }
 
 #[test]
-fn who_leaves_is_followed_by_another_and_who_offers_comes_first() {
+fn who_offers_takes_over_and_who_leaves_is_followed_by_another() {
     let mut r = Late::fetching();
     let owner = r.key.from;
     r.news(FetchNews::Durable {
@@ -237,17 +237,26 @@ fn who_leaves_is_followed_by_another_and_who_offers_comes_first() {
     });
     r.stored();
     assert!(r.stand_in(DEE).is_empty());
-    assert!(r.offered().is_empty(), "what goes on is not disturbed");
-    let out = r.fetches.on_closed(CY, &mut r.world.ctx());
+    let out = r.offered();
+    assert!(
+        out.iter()
+            .any(|o| matches!(o, FetchOut::Send(CY, PeerMessage::Cancel { .. })))
+    );
     assert_eq!(accepts(&out), [owner]);
     let have = |o: &FetchOut| matches!(o, FetchOut::Send(to, PeerMessage::Have { entry: 0, .. }) if *to == owner);
     assert!(out.iter().any(have), "nothing comes twice");
     let out = r.fetches.on_closed(owner, &mut r.world.ctx());
+    assert_eq!(accepts(&out), [CY]);
+    let out = r.fetches.on_closed(CY, &mut r.world.ctx());
     assert_eq!(accepts(&out), [DEE]);
     let gone = PeerMessage::Gone {
         offer_id: r.key.offer,
         why: Code::SourceGone,
     };
+    r.offered();
+    r.stand_in(DEE);
+    let out = r.hear(owner, gone.clone());
+    assert_eq!(accepts(&out), [DEE], "what it cannot read others can");
     r.hear(DEE, gone);
     assert_eq!(r.phase(), FetchPhase::Stalled, "somebody may come back");
     assert_eq!(accepts(&r.stand_in(CY)), [CY]);
@@ -273,7 +282,6 @@ fn who_offers_hears_of_the_end_though_it_came_from_another() {
     let mut r = Late::fetching();
     let owner = r.key.from;
     r.fetches.on_open(owner, link(owner), &mut r.world.ctx());
-    r.offered();
     r.news(FetchNews::Finished(vec![(0, "a".into()), (1, "b".into())]));
     let out = r.stored();
     let told = |p: PeerId| {
@@ -290,9 +298,6 @@ fn only_who_offers_vouches_and_only_for_those_it_is_for() {
     let mut stand_in = |voucher, from| {
         let stand_in = PeerMessage::StandIn {
             offer_id: r.key.offer,
-            name: "files".into(),
-            entries: 2,
-            total: 10 * CHUNK + 1,
             voucher,
         };
         r.hear(from, stand_in)
@@ -321,9 +326,6 @@ fn offers_that_one_peer_passes_on_are_bounded() {
     for n in 0..2 * limits::MAX_OFFERS as u8 {
         let stand_in = PeerMessage::StandIn {
             offer_id: OfferId([n; 16]),
-            name: "files".into(),
-            entries: 2,
-            total: 1,
             voucher: Box::new(Voucher {
                 by: IdPk([n; 32]),
                 ..*voucher(vec![])
@@ -332,4 +334,95 @@ fn offers_that_one_peer_passes_on_are_bounded() {
         r.hear(CY, stand_in);
     }
     assert_eq!(r.fetches.fetches.len(), limits::MAX_OFFERS);
+}
+
+#[test]
+fn a_first_page_of_a_liar_is_not_mixed_with_that_of_another() {
+    let mut r = Late::new();
+    r.stand_in(CY);
+    r.stand_in(DEE);
+    let page = PeerMessage::Entries {
+        offer_id: r.key.offer,
+        first: 0,
+        entries: vec![entry("x", 10 * CHUNK)],
+    };
+    r.hear(CY, page);
+    let out = r.fetches.on_closed(CY, &mut r.world.ctx());
+    assert!(
+        out.iter()
+            .any(|o| matches!(o, FetchOut::Send(DEE, PeerMessage::Browse { first: 0, .. })))
+    );
+    r.entries(DEE, manifest());
+    assert_eq!(r.phase(), FetchPhase::Offered);
+}
+
+#[test]
+fn what_a_liar_left_is_not_the_next_ones_mistake() {
+    let mut r = Late::fetching();
+    for entry in [0, 1] {
+        r.news(FetchNews::Durable {
+            entry,
+            ranges: set(&[(0, 1)]),
+        });
+    }
+    r.stored();
+    r.stand_in(DEE);
+    r.fetches.on_closed(CY, &mut r.world.ctx());
+    for entry in [0, 1] {
+        let out = r.news(FetchNews::Mismatch { entry });
+        let again = |o: &FetchOut| matches!(o, FetchOut::Send(DEE, PeerMessage::Want { .. }));
+        assert!(out.iter().any(again), "{out:?}");
+    }
+    assert_eq!(r.phase(), FetchPhase::Fetching);
+}
+
+#[test]
+fn what_was_taken_back_is_kept_back_after_a_restart_too() {
+    let mut r = Late::fetching();
+    r.news(FetchNews::Finished(vec![(0, "a".into()), (1, "b".into())]));
+    r.stored();
+    let record = (**r.fetch().record.as_ref().unwrap()).clone();
+    let done = vec![(0, "a".into()), (1, "b".into())];
+    let saved = SavedFetch {
+        record,
+        ranges: vec![],
+        done,
+    };
+    r.fetches = Fetches::new(ROOM, &[saved], true);
+    assert_eq!(r.fetches.passed().len(), 1);
+    let (owner, offer_id) = (r.key.from, r.key.offer);
+    let why = Code::Cancelled;
+    let out = r.hear(owner, PeerMessage::Gone { offer_id, why });
+    assert!(
+        out.iter()
+            .any(|o| matches!(o, FetchOut::KeepBack(key, _) if key.offer == offer_id))
+    );
+    assert!(r.fetches.passed().is_empty());
+    let stored = r.world.drain();
+    let unvouched = |p: &Put| matches!(p, Put::Fetch(record) if record.voucher.is_none());
+    assert!(
+        stored
+            .iter()
+            .any(|e| matches!(e, Effect::Store(_, puts) if puts.iter().any(unvouched)))
+    );
+}
+
+#[test]
+fn a_word_on_an_id_that_names_something_else_is_worth_nothing() {
+    let mut r = Receiver::fetching();
+    r.news(FetchNews::Finished(vec![(0, "a".into()), (1, "b".into())]));
+    r.stored();
+    // Bob's id here is no hash of what he offers.
+    let pk = IdPk([3; 32]);
+    let voucher = Voucher {
+        by: pk,
+        ..*voucher(vec![])
+    };
+    assert_ne!(pk.peer_id(), BOB);
+    let word = PeerMessage::Voucher {
+        offer_id: ID,
+        voucher: Box::new(voucher),
+    };
+    assert!(r.hear(word).is_empty());
+    assert!(r.fetches.passed().is_empty());
 }

@@ -9,6 +9,9 @@ const CY: PeerId = PeerId([5; 16]);
 fn voucher(by: IdPk, to: Vec<PeerId>) -> Box<Voucher> {
     Box::new(Voucher {
         by,
+        name: "files".into(),
+        entries: 1,
+        total: 10 * CHUNK,
         root: Digest([8; 32]),
         to,
         sig: Signature([0; 64]),
@@ -23,12 +26,18 @@ fn is_word(o: &ServeOut, to: PeerId) -> bool {
 fn who_has_everything_gets_our_word_as_soon_as_there_is_one() {
     let mut s = Sender::new();
     let offer_id = s.id;
-    s.accept(7);
+    s.hear(PeerMessage::OfferDone { offer_id });
+    assert!(
+        s.world.drain().is_empty(),
+        "nothing was sent, and nothing is read for a word"
+    );
+    let run = s.accept(7);
+    s.sent(run, 1, &[(0, 1)]);
     let out = s.hear(PeerMessage::OfferDone { offer_id });
     assert!(!out.iter().any(|o| is_word(o, BOB)));
     let asked = s.world.drain().pop();
     assert!(
-        matches!(asked, Some(Effect::Vouch(ROOM, id, ref to)) if id == offer_id && to.is_empty())
+        matches!(asked, Some(Effect::Vouch(ROOM, id, ref to)) if id == offer_id && to.to.is_empty())
     );
     s.hear(PeerMessage::OfferDone { offer_id });
     let again = s.world.drain();
@@ -36,7 +45,17 @@ fn who_has_everything_gets_our_word_as_soon_as_there_is_one() {
         !again.iter().any(|e| matches!(e, Effect::Vouch(..))),
         "once"
     );
-    let ours = voucher(s.world.config.id_pk, vec![]);
+    let by = s.world.config.id_pk;
+    assert!(
+        s.serves
+            .on_vouched(offer_id, Some(voucher(by, vec![BOB])))
+            .is_empty(),
+        "for fewer"
+    );
+    s.hear(PeerMessage::OfferDone { offer_id });
+    let asked = s.world.drain().pop();
+    assert!(matches!(asked, Some(Effect::Vouch(..))), "again");
+    let ours = voucher(by, vec![]);
     let out = s.serves.on_vouched(offer_id, Some(ours));
     assert!(matches!(&out[..], [o] if is_word(o, BOB)));
     let out = s.hear(PeerMessage::OfferDone { offer_id });
@@ -149,4 +168,25 @@ fn it_is_passed_on_to_those_for_whom_it_was() {
     };
     let mut serves = Serves::new(ROOM, ME);
     assert!(serves.pass_on(unvouched, 5, &[CY]).is_empty());
+}
+
+#[test]
+fn who_is_let_in_later_has_it_from_others_too() {
+    let mut serves = Serves::new(ROOM, ME);
+    let told = |out: &[ServeOut]| -> Vec<PeerId> {
+        let to = |o: &ServeOut| match o {
+            ServeOut::Send(to, PeerMessage::StandIn { .. }) => Some(*to),
+            _ => None,
+        };
+        out.iter().filter_map(to).collect()
+    };
+    let out = serves.pass_on(theirs(vec![ME, CY]), 5, &[BOB, CY]);
+    assert_eq!(told(&out), [CY]);
+    let out = serves.pass_on(theirs(vec![ME, CY, BOB]), 5, &[BOB, CY]);
+    assert_eq!(told(&out), [BOB]);
+    assert!(
+        serves
+            .pass_on(theirs(vec![ME, CY, BOB]), 5, &[BOB, CY])
+            .is_empty()
+    );
 }

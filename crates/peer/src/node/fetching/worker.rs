@@ -162,6 +162,8 @@ struct Fetch {
     hashes: BTreeMap<u32, Vec<Digest>>,
     /// Of whole files, from somebody who passes the offer on.
     roots: Roots,
+    /// Chunks come from that one now.
+    passed_on: bool,
     /// Complete and compared: they wait for their names.
     whole: RangeSet,
     files_left: usize,
@@ -187,6 +189,7 @@ impl Fetch {
             expected: BTreeMap::new(),
             hashes: BTreeMap::new(),
             roots: Roots::Unneeded,
+            passed_on: false,
             whole: RangeSet::new(),
             files_left: 0,
             unsynced: 0,
@@ -233,6 +236,7 @@ impl Fetch {
 
     /// Who sends from now on.
     fn from(&mut self, root: Option<Digest>) {
+        self.passed_on = root.is_some();
         self.roots = match (root, &self.roots) {
             (_, Roots::Known) => Roots::Known,
             (Some(root), _) => Roots::Coming(root, Vec::new()),
@@ -267,6 +271,10 @@ impl Fetch {
 
     /// What chunks of an entry must hash to. Their number is bounded by the manifest.
     fn learn(&mut self, page: &Hashes) {
+        if self.passed_on {
+            // Who passes it on says of whole files what they hash to, and no more is believed.
+            return;
+        }
         let entry = page.entry;
         let Some(e) = self.record.entries.get(entry as usize) else {
             return;
