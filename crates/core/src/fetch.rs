@@ -337,9 +337,7 @@ impl Fetches {
             f.announced.insert(*from, link);
             if f.state == State::Done {
                 // It came from somebody who passed it on.
-                let offer_id = *offer;
-                let done = PeerMessage::OfferDone { offer_id };
-                out.push(FetchOut::Send(peer, done));
+                out.push(say_done(peer, *offer));
                 continue;
             }
             if f.via != *from && f.link.is_some() {
@@ -646,10 +644,7 @@ impl Fetch {
         let mut out = vec![FetchOut::Changed(key.from, key.offer)];
         if self.link.is_some() {
             out.extend(self.verified(key));
-            let message = PeerMessage::OfferDone {
-                offer_id: key.offer,
-            };
-            out.push(FetchOut::Send(self.via, message));
+            out.push(say_done(self.via, key.offer));
         }
         out
     }
@@ -667,6 +662,11 @@ impl Fetch {
         let durable = self.durable.iter().map(|(e, r)| bytes_of(size(*e), r));
         self.done_size + durable.sum::<u64>()
     }
+}
+
+/// Tells somebody that we have everything.
+fn say_done(to: PeerId, offer_id: OfferId) -> FetchOut {
+    FetchOut::Send(to, PeerMessage::OfferDone { offer_id })
 }
 
 /// Tells the sender which entries are complete.

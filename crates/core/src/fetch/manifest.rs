@@ -3,7 +3,7 @@
 use kith_protocol::peer::{Entry, PeerMessage};
 use kith_protocol::{Code, LinkId, OfferId, PeerId, limits};
 
-use super::{Fetch, FetchOut, Fetches, MAX_LOOK, MAX_LOOK_ALL, MAX_MANIFESTS, State};
+use super::{Fetch, FetchOut, Fetches, MAX_LOOK, MAX_LOOK_ALL, MAX_MANIFESTS, State, say_done};
 use crate::engine::Ctx;
 use crate::offer;
 use crate::policy;
@@ -18,11 +18,7 @@ impl Fetches {
         (name, note, count, total): (String, Option<String>, u32, u64),
         ctx: &mut Ctx<'_>,
     ) -> Vec<FetchOut> {
-        let key = FetchKey {
-            room: self.room,
-            from: peer,
-            offer: id,
-        };
+        let key = self.key(peer, id);
         let full = self.is_full_of(peer, true);
         let Some(f) = self.fetches.get_mut(&(peer, id)) else {
             if full {
@@ -76,8 +72,7 @@ impl Fetches {
             State::Stalled | State::Queued => out.extend(self.wish(key, ctx)),
             State::Done => {
                 out.extend(f.verified(key));
-                let message = PeerMessage::OfferDone { offer_id: id };
-                out.push(FetchOut::Send(peer, message));
+                out.push(say_done(peer, id));
             }
             State::Declined => {
                 f.declined = Some(link);

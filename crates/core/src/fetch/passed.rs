@@ -11,7 +11,7 @@ use kith_protocol::peer::PeerMessage;
 use kith_protocol::voucher::Voucher;
 use kith_protocol::{Code, LinkId, OfferId, PeerId, limits};
 
-use super::{After, Fetch, FetchOut, Fetches, MAX_KNOWN, State};
+use super::{After, Fetch, FetchOut, Fetches, MAX_KNOWN, State, say_done};
 use crate::effect::{Effect, FetchEffect};
 use crate::engine::Ctx;
 use crate::offer;
@@ -33,11 +33,8 @@ impl Fetches {
     /// Whether no more offers that this peer tells us of are remembered: its own, or others'.
     pub(super) fn is_full_of(&self, peer: PeerId, own: bool) -> bool {
         let of_peer = || self.fetches.iter().filter(|(_, f)| f.by == peer);
-        let full = |own: bool| {
-            let open = of_peer().filter(|((from, _), f)| f.is_open() && (*from == peer) == own);
-            open.count() >= limits::MAX_OFFERS
-        };
-        full(own) || of_peer().count() >= MAX_KNOWN
+        let open = of_peer().filter(|((from, _), f)| f.is_open() && (*from == peer) == own);
+        open.count() >= limits::MAX_OFFERS || of_peer().count() >= MAX_KNOWN
     }
 
     /// Who offers vouches for what we have all of.
@@ -52,9 +49,7 @@ impl Fetches {
         let Some(f) = self.fetches.get_mut(&(peer, offer)) else {
             return Vec::new();
         };
-        let facts = (&voucher.name, voucher.entries, voucher.total);
-        let same = (&f.name, f.count, f.total) == facts;
-        if voucher.by.peer_id() != peer || f.state != State::Done || !same {
+        if voucher.by.peer_id() != peer || f.state != State::Done || !f.is_of(&voucher) {
             return Vec::new();
         }
         let before = f.voucher.replace(voucher);
@@ -94,8 +89,7 @@ impl Fetches {
             self.fetches.insert(at, f);
             return vec![browse, FetchOut::Changed(key.from, offer)];
         };
-        let facts = (&voucher.name, voucher.entries, voucher.total);
-        let same = (&f.name, f.count, f.total) == facts;
+        let same = f.is_of(&voucher);
         let root = f.voucher.as_ref().map(|v| v.root);
         if !same || root.is_some_and(|r| r != voucher.root) || f.spurned.contains(&peer) {
             return Vec::new();
@@ -307,9 +301,7 @@ impl Fetches {
         let mut out = self.pass(key, ctx);
         let f = self.fetches.get(&(key.from, key.offer));
         if f.is_some_and(|f| f.via != key.from) && self.links.contains_key(&key.from) {
-            let offer_id = key.offer;
-            let done = PeerMessage::OfferDone { offer_id };
-            out.push(FetchOut::Send(key.from, done));
+            out.push(say_done(key.from, key.offer));
         }
         out
     }
@@ -353,6 +345,12 @@ impl Fetches {
 }
 
 impl Fetch {
+    /// Whether the voucher is about an offer of this name and size.
+    fn is_of(&self, voucher: &Voucher) -> bool {
+        let facts = (&voucher.name, voucher.entries, voucher.total);
+        (&self.name, self.count, self.total) == facts
+    }
+
     /// What the hashes of all entries must hash to, if it does not come from who offers.
     pub(super) fn root_for(&self, key: FetchKey) -> Option<Digest> {
         let voucher = self.voucher.as_ref().filter(|_| self.via != key.from);

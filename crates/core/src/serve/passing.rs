@@ -169,16 +169,8 @@ impl Serves {
         let Some(offer) = self.offers.get(&id).filter(|o| o.passed.is_some()) else {
             return Vec::new();
         };
-        let had = |state| match state {
-            State::Waiting { .. } | State::Serving { .. } => true,
-            State::Stalled
-            | State::Done
-            | State::Failed(_)
-            | State::Declined(_)
-            | State::Offered => false,
-        };
         let shown = offer.receivers.iter();
-        let shown = shown.filter(|(_, r)| had(r.state) || r.traffic.sent > 0);
+        let shown = shown.filter(|(_, r)| r.transfer().is_some() || r.traffic.sent > 0);
         let view = |(peer, r): (&PeerId, &Receiver)| ReceiverView {
             // What is passed on is not held back or bounded by itself.
             can: Vec::new(),
