@@ -21,6 +21,7 @@ mod hold;
 mod holding;
 mod manifest;
 mod passed;
+mod patience;
 mod records;
 mod sources;
 mod swarm;
@@ -45,6 +46,7 @@ use crate::time::{Mono, Now};
 use hold::Hold;
 
 pub use hold::{PROBE_FIRST, PROBE_LAST, share};
+pub use patience::SILENCE_FIRST;
 
 /// Bad checksums in a row that end a fetch.
 pub const STRIKES: u32 = 3;
@@ -99,6 +101,7 @@ struct Fetch {
     by: PeerId,
     /// What its files hash to, from who offers.
     voucher: Option<Box<Voucher>>,
+    patience: patience::Patience,
     /// Who passed it on wrongly is not asked again.
     spurned: BTreeSet<PeerId>,
     /// Entries with chunks from somebody who passes it on, and from whom: that they are right is known
@@ -280,8 +283,8 @@ impl Fetches {
             PeerMessage::StandIn { offer_id, voucher } => {
                 self.on_stand_in(peer, link, offer_id, voucher, ctx)
             }
-            PeerMessage::Pause { offer_id, .. } => self.on_held(peer, offer_id, true),
-            PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, false),
+            PeerMessage::Pause { offer_id, .. } => self.on_held(peer, offer_id, true, ctx),
+            PeerMessage::Resume { offer_id } => self.on_held(peer, offer_id, false, ctx),
             PeerMessage::Swarm { offer_id, to } => self.on_swarm(peer, offer_id, to, ctx),
             PeerMessage::Holds {
                 from,
@@ -434,6 +437,7 @@ impl Fetches {
         let transfer = self.transfers;
         f.state = State::Fetching;
         f.transfer = transfer;
+        f.patience.begin(ctx.now.mono);
         let root = f.root_for(key);
         f.hold.unsaid();
         if let Some(swarm) = &mut f.swarm {
@@ -518,6 +522,7 @@ impl Fetch {
             announced: link.map(|link| (from, link)).into_iter().collect(),
             by: from,
             voucher: None,
+            patience: patience::Patience::default(),
             spurned: BTreeSet::new(),
             hearsay: BTreeMap::new(),
             declined: None,

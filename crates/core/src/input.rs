@@ -345,8 +345,10 @@ pub enum FetchNews {
         /// Which chunk.
         index: u64,
     },
-    /// A chunk from who offers that does not match its checksum.
+    /// A chunk from who offers, or passes on, that does not match its checksum.
     Corrupt {
+        /// The number of its transfer.
+        transfer: u32,
         /// Which entry.
         entry: u32,
         /// Which chunk.
@@ -356,9 +358,14 @@ pub enum FetchNews {
     /// folder. Empty files and folders too.
     Finished(Vec<(u32, String)>),
     /// Who passes the offer on says of it what the voucher does not.
-    Untrue,
+    Untrue {
+        /// The number of its transfer.
+        transfer: u32,
+    },
     /// Complete, hash wrong; its part file is empty again.
     Mismatch {
+        /// The number of the transfer that its worker was at.
+        transfer: u32,
         /// Which entry.
         entry: u32,
     },

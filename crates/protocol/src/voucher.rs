@@ -57,6 +57,13 @@ impl Voucher {
     pub fn is_for(&self, peer: PeerId) -> bool {
         self.to.is_empty() || self.to.contains(&peer)
     }
+
+    /// Whether it is for everybody for whom the other is, and for more people.
+    pub fn is_wider_than(&self, other: &Voucher) -> bool {
+        let all_others = || !other.to.is_empty() && other.to.iter().all(|p| self.is_for(*p));
+        let more = || self.to.is_empty() || self.to.iter().any(|p| !other.is_for(*p));
+        all_others() && more()
+    }
 }
 
 /// `H("kith1/roots", hashes)` of the whole-file hashes of all entries in the manifest's order (see
@@ -96,6 +103,33 @@ mod tests {
             let mut other = word.clone();
             change(&mut other);
             assert_ne!(other.message(&room, &offer), message);
+        }
+    }
+
+    #[test]
+    fn a_wider_one_is_for_everybody_and_for_more() {
+        let to = |all: &[u8]| Voucher {
+            by: IdPk([4; 32]),
+            name: String::new(),
+            entries: 1,
+            total: 0,
+            root: Digest([3; 32]),
+            to: all.iter().map(|n| PeerId([*n; 16])).collect(),
+            sig: Signature([0; 64]),
+        };
+        let wider: [(&[u8], &[u8]); 3] = [(&[1, 2], &[1]), (&[2, 3, 1], &[1, 3]), (&[], &[1])];
+        for (wide, narrow) in wider {
+            assert!(to(wide).is_wider_than(&to(narrow)));
+            assert!(!to(narrow).is_wider_than(&to(wide)));
+        }
+        let others: [(&[u8], &[u8]); 4] = [
+            (&[], &[]),
+            (&[1], &[1]),
+            (&[1, 3], &[1, 2]),
+            (&[2, 1], &[1, 2]),
+        ];
+        for (one, other) in others {
+            assert!(!to(one).is_wider_than(&to(other)));
         }
     }
 

@@ -27,8 +27,9 @@ pub(crate) enum Job {
     Piece(u32, Piece, Option<(LinkId, u32)>),
     Hashes(u32, Vec<u64>),
     Expect(u32, Digest),
-    /// What comes now is from who offers, or from somebody who passes it on, with this root.
-    From(Option<Digest>),
+    /// What comes now is of this transfer, from who offers, or from somebody who passes it on, with
+    /// this root.
+    From(u32, Option<Digest>),
     Roots(Vec<Digest>),
 }
 
@@ -50,6 +51,8 @@ pub(crate) struct Fetching {
     expected: BTreeMap<u32, Digest>,
     /// Somebody passes it on, with this root, and has not said what all files hash to.
     awaits: Option<Digest>,
+    /// Number of the transfer that comes now.
+    transfer: u32,
     /// It has been said.
     vouched: bool,
     /// What the chunks of entries must be.
@@ -103,6 +106,7 @@ impl Fetching {
             open: BTreeMap::new(),
             expected: BTreeMap::new(),
             awaits: None,
+            transfer: 0,
             vouched: false,
             known: BTreeMap::new(),
             ready: Vec::new(),
@@ -209,13 +213,18 @@ impl Fetching {
                     news.push(FetchNews::Hashed { entry, end });
                 }
                 Some(Job::Hashes(..)) => {}
-                Some(Job::From(root)) => self.awaits = root.filter(|_| !self.vouched),
+                Some(Job::From(transfer, root)) => {
+                    self.transfer = transfer;
+                    self.awaits = root.filter(|_| !self.vouched);
+                }
                 Some(Job::Roots(roots)) if self.awaits == Some(voucher::root(&roots)) => {
                     (self.awaits, self.vouched) = (None, true);
                     let all = (0u32..).zip(roots);
                     self.queue.extend(all.map(|(e, root)| Job::Expect(e, root)));
                 }
-                Some(Job::Roots(_)) if self.awaits.is_some() => news.push(FetchNews::Untrue),
+                Some(Job::Roots(_)) if self.awaits.is_some() => news.push(FetchNews::Untrue {
+                    transfer: self.transfer,
+                }),
                 Some(Job::Roots(_)) => {}
                 Some(Job::Expect(entry, hash)) => {
                     let known = self.record.entries.get(entry as usize);
@@ -280,7 +289,11 @@ impl Fetching {
                 return Ok(());
             }
             None if !as_told && (!piece.intact || known.is_some()) => {
-                news.push(FetchNews::Corrupt { entry, index });
+                news.push(FetchNews::Corrupt {
+                    transfer: self.transfer,
+                    entry,
+                    index,
+                });
                 return Ok(());
             }
             Some(_) | None => {}
@@ -358,7 +371,8 @@ impl Fetching {
         self.open.remove(&entry);
         if whole != *expected {
             disk.parts.remove(&at);
-            news.push(FetchNews::Mismatch { entry });
+            let transfer = self.transfer;
+            news.push(FetchNews::Mismatch { transfer, entry });
             return Ok(());
         }
         self.ready.push(entry);

@@ -403,7 +403,7 @@ impl World {
                 let promise = node.promises.get(&key).cloned().unwrap_or_default();
                 if let Some(f) = of_run(&mut p.fetching, key, run) {
                     f.attached = Some((link, transfer));
-                    f.queue.push_back(Job::From(root));
+                    f.queue.push_back(Job::From(transfer, root));
                     p.transfers.insert((link, transfer), (key, promise));
                 }
             }
@@ -507,7 +507,7 @@ impl World {
 
     fn fetch_news(&mut self, n: usize, key: FetchKey, run: u32, news: Vec<FetchNews>, lane: Lane) {
         for news in news {
-            if let FetchNews::Mismatch { entry } = &news {
+            if let FetchNews::Mismatch { entry, .. } = &news {
                 self.forget_promises(n, key, *entry);
                 // The two threads take turns here, so that nothing is said of a part that is gone.
                 self.follow(lane, Lane::Sync(n, run));

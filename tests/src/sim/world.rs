@@ -267,7 +267,7 @@ impl World {
     }
 
     fn one_input(&mut self, n: usize, input: Input) {
-        if let Input::Fetch(key, _, FetchNews::Mismatch { entry }) = &input {
+        if let Input::Fetch(key, _, FetchNews::Mismatch { entry, .. }) = &input {
             // Until now the engine could not know, and may have acknowledged some more of it.
             self.forget_promises(n, *key, *entry);
         }

@@ -232,13 +232,20 @@ impl Fetches {
     }
 
     /// The sender holds it back, or does not any more.
-    pub(super) fn on_held(&mut self, peer: PeerId, offer: OfferId, held: bool) -> Vec<FetchOut> {
+    pub(super) fn on_held(
+        &mut self,
+        peer: PeerId,
+        offer: OfferId,
+        held: bool,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
         let Some(key) = self.served_by(peer, offer) else {
             return Vec::new();
         };
         match self.fetches.get_mut(&(key.from, key.offer)) {
             Some(f) if f.link.is_some() && f.hold.there != held => {
                 f.hold.there = held;
+                f.patience.begin(ctx.now.mono);
                 vec![FetchOut::Changed(key.from, key.offer)]
             }
             Some(_) | None => Vec::new(),
@@ -373,6 +380,7 @@ impl Fetches {
             return Vec::new();
         };
         f.hold.turn = true;
+        f.patience.begin(ctx.now.mono);
         match f.state {
             State::Queued => self.prepare(key, ctx),
             State::Stalled => self.attach(key, ctx),

@@ -96,13 +96,14 @@ impl Fetches {
         entries: Vec<Entry>,
         ctx: &mut Ctx<'_>,
     ) -> Vec<FetchOut> {
-        let Some(f) = self.fetches.get(&(key.from, key.offer)) else {
+        let Some(f) = self.fetches.get_mut(&(key.from, key.offer)) else {
             return Vec::new();
         };
         let fits = f.entries.len() + entries.len() <= f.count as usize;
         if first as usize != f.entries.len() || !fits {
             return Vec::new();
         }
+        f.patience.heard(ctx.now.mono);
         match f.state {
             State::Seen => {
                 let mut out = self.look(key, entries, ctx);

@@ -4,6 +4,7 @@
 //! voucher of who offers: the manifest with the id, the hashes of all files with the voucher's root, each
 //! file with its hash. Who is found wrong is not asked again.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use kith_protocol::ids::Digest;
@@ -52,6 +53,11 @@ impl Fetches {
         if voucher.by.peer_id() != peer || f.state != State::Done || !f.is_of(&voucher) {
             return Vec::new();
         }
+        // Who offers may let in more people, and no more than that: each word is recorded.
+        let more = |before: &Voucher| before.root == voucher.root && voucher.is_wider_than(before);
+        if f.voucher.as_ref().is_some_and(|before| !more(before)) {
+            return Vec::new();
+        }
         let before = f.voucher.replace(voucher);
         if !f.is_vouched(key) {
             // The id names something else: nobody would take it from us.
@@ -85,6 +91,7 @@ impl Fetches {
             let mut f = Fetch::new(facts, (peer, Some(link)));
             f.voucher = Some(voucher);
             f.at = ctx.now.unix_ms;
+            f.patience.begin(ctx.now.mono);
             let browse = f.browse(key);
             self.fetches.insert(at, f);
             return vec![browse, FetchOut::Changed(key.from, offer)];
@@ -228,7 +235,11 @@ impl Fetches {
             return Vec::new();
         };
         let first = f.announced.get_key_value(&key.from);
-        let Some((via, link)) = first.or_else(|| f.announced.first_key_value()) else {
+        // The next after the one before, so that each is asked in the end.
+        let after = (Bound::Excluded(f.via), Bound::Unbounded);
+        let next = || f.announced.range(after).next();
+        let any = || f.announced.first_key_value();
+        let Some((via, link)) = first.or_else(next).or_else(any) else {
             f.via = key.from;
             return Vec::new();
         };
@@ -237,6 +248,7 @@ impl Fetches {
             f.begin_anew();
         }
         (f.via, f.link) = (via, Some(link));
+        f.patience.begin(ctx.now.mono);
         let mut out = vec![FetchOut::Changed(key.from, key.offer)];
         match f.state {
             State::Seen | State::Reading { .. } => out.push(f.browse(key)),
@@ -274,7 +286,12 @@ impl Fetches {
     }
 
     /// Somebody who is still linked passes it on no longer, to us at least.
-    fn turn_away(&mut self, key: FetchKey, peer: PeerId, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+    pub(super) fn turn_away(
+        &mut self,
+        key: FetchKey,
+        peer: PeerId,
+        ctx: &mut Ctx<'_>,
+    ) -> Vec<FetchOut> {
         let f = self.fetches.get(&(key.from, key.offer));
         if let Some(f) = f.filter(|f| f.state == State::Fetching) {
             // What is on the way is not looked at any more.

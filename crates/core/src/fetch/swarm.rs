@@ -377,6 +377,7 @@ impl Fetches {
         let mut out = Vec::new();
         for (from, offer) in self.fetches.keys().copied().collect::<Vec<_>>() {
             let key = self.key(from, offer);
+            out.extend(self.leave_silent(key, ctx));
             let Some(f) = self.fetches.get_mut(&(from, offer)) else {
                 continue;
             };
@@ -398,7 +399,8 @@ impl Fetches {
 
     /// When that is due.
     pub fn deadline(&self) -> Option<Deadline> {
-        let all = self.fetches.values().map(Fetch::deadline);
+        let all = self.fetches.iter();
+        let all = all.flat_map(|((from, _), f)| [f.deadline(), f.silence(*from)]);
         all.fold(self.next_look(), Deadline::earliest)
     }
 

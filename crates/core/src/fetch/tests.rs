@@ -445,7 +445,11 @@ fn a_very_holey_file_is_declared_and_acknowledged_in_parts() {
 #[test]
 fn a_damaged_chunk_is_wanted_again_and_three_in_a_row_end_it() {
     let mut r = Receiver::fetching();
-    let corrupt = || FetchNews::Corrupt { entry: 0, index: 3 };
+    let corrupt = || FetchNews::Corrupt {
+        transfer: 1,
+        entry: 0,
+        index: 3,
+    };
     let want = PeerMessage::Want {
         offer_id: ID,
         entry: 0,
@@ -486,7 +490,10 @@ fn a_wrong_file_is_fetched_once_more_then_given_up() {
     r.durable(0, &[(0, 10)]);
     // The record of these chunks is still under way when the file turns out wrong.
     let early = r.jobs();
-    let out = r.news(FetchNews::Mismatch { entry: 0 });
+    let out = r.news(FetchNews::Mismatch {
+        transfer: 1,
+        entry: 0,
+    });
     let want = PeerMessage::Want {
         offer_id: ID,
         entry: 0,
@@ -502,7 +509,10 @@ fn a_wrong_file_is_fetched_once_more_then_given_up() {
         r.fetches.on_stored(job, &mut r.world.ctx());
     }
     assert_eq!(r.view().done, CHUNK);
-    r.news(FetchNews::Mismatch { entry: 0 });
+    r.news(FetchNews::Mismatch {
+        transfer: 1,
+        entry: 0,
+    });
     assert_eq!(
         (r.phase(), r.view().why),
         (FetchPhase::Failed, Some(Code::HashMismatch))
@@ -969,7 +979,10 @@ fn an_empty_file_with_a_wrong_hash_ends_the_fetch() {
         adopted: vec![],
     });
     r.stored();
-    r.news(FetchNews::Mismatch { entry: 1 });
+    r.news(FetchNews::Mismatch {
+        transfer: 1,
+        entry: 1,
+    });
     let view = r.view();
     assert_eq!(
         (view.phase, view.why),

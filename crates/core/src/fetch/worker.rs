@@ -107,6 +107,7 @@ impl Fetches {
             }
             FetchNews::Received { bytes, durable } => {
                 f.traffic.received += bytes;
+                f.patience.heard(ctx.now.mono);
                 if let Some(swarm) = &mut f.swarm {
                     swarm.received(bytes, f.hold.pace, ctx.now.mono);
                 }
@@ -114,6 +115,7 @@ impl Fetches {
                 vec![changed]
             }
             FetchNews::Hashed { entry, end } => {
+                f.patience.heard(ctx.now.mono);
                 if let Some(swarm) = &mut f.swarm {
                     let known = swarm.hashed.entry(entry).or_default();
                     *known = end.max(*known);
@@ -126,7 +128,9 @@ impl Fetches {
                 entry,
                 index,
             } => self.on_refused(key, (link, transfer), (entry, index), ctx),
-            FetchNews::Corrupt { entry, index } => {
+            // The next who is asked was told what is here, and sends this too.
+            FetchNews::Corrupt { transfer, .. } if transfer != f.transfer => Vec::new(),
+            FetchNews::Corrupt { entry, index, .. } => {
                 f.strikes += 1;
                 if f.strikes >= STRIKES {
                     return self.fail(key, Code::Corrupt, ctx);
@@ -153,7 +157,7 @@ impl Fetches {
                 self.store(key, vec![put], After::Complete { run, entries }, ctx);
                 Vec::new()
             }
-            FetchNews::Mismatch { entry } => {
+            FetchNews::Mismatch { entry, transfer } => {
                 let mut puts = vec![Put::Ranges(key, entry, RangeSet::new())];
                 let record = f.record.as_mut().filter(|r| r.adopted.contains(&entry));
                 // What was adopted may well be of another file: then it is received as if there had
@@ -162,7 +166,7 @@ impl Fetches {
                 if let Some(record) = record {
                     Arc::make_mut(record).adopted.remove(&entry);
                     puts.push(Put::Fetch((**record).clone()));
-                } else if !other {
+                } else if !other && transfer == f.transfer {
                     f.mismatches += 1;
                 }
                 f.durable.remove(&entry);
@@ -198,7 +202,8 @@ impl Fetches {
                 let via = self.fetches.get(&(key.from, key.offer)).map(|f| f.via);
                 vec![FetchOut::Send(via.unwrap_or(key.from), want), changed]
             }
-            FetchNews::Untrue => self.spurn(key, Code::PeerProtocol, ctx),
+            FetchNews::Untrue { transfer } if transfer != f.transfer => Vec::new(),
+            FetchNews::Untrue { .. } => self.spurn(key, Code::PeerProtocol, ctx),
             FetchNews::Failed(code) => self.fail(key, code, ctx),
             FetchNews::Refused(refusal) => self.refuse(key, refusal, ctx),
             // Taken above.

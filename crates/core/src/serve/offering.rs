@@ -204,7 +204,16 @@ impl Serves {
             .passed
             .as_ref()
             .is_some_and(|p| p.record.key.from == peer);
-        if offer.withdrawn.is_some() || !meant || theirs {
+        if let Some(why) = offer.withdrawn {
+            // It may have been away then, and may have it and pass it on.
+            let told = offer.receivers.contains_key(&peer);
+            let gone = PeerMessage::Gone { offer_id: id, why };
+            return told
+                .then_some(ServeOut::Send(peer, gone))
+                .into_iter()
+                .collect();
+        }
+        if !meant || theirs {
             return Vec::new();
         }
         let here = offer.held.remove(&peer) || offer.paused;

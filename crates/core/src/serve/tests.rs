@@ -461,7 +461,11 @@ fn a_withdrawn_offer_is_gone_for_everybody() {
         (ServePhase::Failed, FetchPhase::Withdrawn)
     );
     assert!(s.view().can.is_empty());
-    assert!(s.serves.on_open(BOB, FP).is_empty());
+    let out = s.serves.on_open(BOB, FP);
+    assert!(matches!(
+        out[..],
+        [ServeOut::Send(BOB, PeerMessage::Gone { .. })]
+    ));
     assert!(s.serves.withdraw(s.id, &[BOB], &mut s.world.ctx()).is_err());
     let offer_id = s.id;
     let out = s.hear(PeerMessage::Accept {

@@ -87,11 +87,15 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
             durable: b.number() >> 20,
         },
         4 => FetchNews::Corrupt {
+            transfer: b.byte().into(),
             entry,
             index: b.number(),
         },
         5 => FetchNews::Finished(vec![(entry, b.text())]),
-        6 => FetchNews::Mismatch { entry },
+        6 => FetchNews::Mismatch {
+            transfer: b.byte().into(),
+            entry,
+        },
         7 => FetchNews::Hashed {
             entry,
             end: b.number(),
@@ -105,7 +109,9 @@ pub(super) fn fetch(w: &mut World, b: &mut Bytes<'_>) {
         9 => FetchNews::Refused(refusal(b)),
         10 if b.byte() > 128 => FetchNews::Probed(Err(refusal(b))),
         10 => FetchNews::Probed(Ok(())),
-        11 if b.byte() > 200 => FetchNews::Untrue,
+        11 if b.byte() > 200 => FetchNews::Untrue {
+            transfer: b.byte().into(),
+        },
         _ => FetchNews::Failed(b.code()),
     };
     w.give(Input::Fetch(key, run, news));

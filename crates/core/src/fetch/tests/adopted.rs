@@ -41,16 +41,25 @@ fn they_are_recorded_before_the_sender_hears_of_them() {
 #[test]
 fn a_wrong_one_is_not_the_senders_mistake() {
     let (mut r, ..) = adopting();
-    let out = r.news(FetchNews::Mismatch { entry: 0 });
+    let out = r.news(FetchNews::Mismatch {
+        transfer: 1,
+        entry: 0,
+    });
     let again = |o: &FetchOut| matches!(o, FetchOut::Send(BOB, PeerMessage::Want { entry: 0, .. }));
     assert!(out.iter().any(again), "{out:?}");
     let puts = r.stored_puts();
     let cleared = |put: &Put| matches!(put, Put::Fetch(record) if record.adopted.is_empty());
     assert!(puts.iter().any(cleared), "{puts:?}");
     // From now on it is.
-    r.news(FetchNews::Mismatch { entry: 0 });
+    r.news(FetchNews::Mismatch {
+        transfer: 1,
+        entry: 0,
+    });
     assert_eq!(r.phase(), FetchPhase::Fetching);
-    r.news(FetchNews::Mismatch { entry: 0 });
+    r.news(FetchNews::Mismatch {
+        transfer: 1,
+        entry: 0,
+    });
     assert_eq!(r.phase(), FetchPhase::Failed);
 }
 

@@ -208,7 +208,9 @@ fn a_manifest_that_the_id_does_not_name_is_not_taken() {
 
 #[test]
 fn who_passes_on_something_else_is_left_for_somebody_else() {
-    for wrong in [FetchNews::Untrue, FetchNews::Mismatch { entry: 0 }] {
+    let (transfer, entry) = (1, 0);
+    let mismatch = FetchNews::Mismatch { transfer, entry };
+    for wrong in [FetchNews::Untrue { transfer }, mismatch] {
         let mut r = Late::fetching();
         r.stand_in(DEE);
         let mut out = r.news(wrong.clone());
@@ -225,6 +227,96 @@ fn who_passes_on_something_else_is_left_for_somebody_else() {
         assert!(detached(&mut r.world));
         assert_eq!(r.phase(), FetchPhase::Fetching);
     }
+}
+
+#[test]
+fn what_the_one_before_sent_is_not_the_next_ones_mistake() {
+    let (transfer, entry, index) = (1, 0, 0);
+    let corrupt = FetchNews::Corrupt {
+        transfer,
+        entry,
+        index,
+    };
+    let mismatch = FetchNews::Mismatch { transfer, entry };
+    for late in [FetchNews::Untrue { transfer }, corrupt, mismatch] {
+        let mut r = Late::fetching();
+        r.stand_in(DEE);
+        r.fetches.on_closed(CY, &mut r.world.ctx());
+        // Its worker said so before it heard of another.
+        for _ in 0..2 * MISMATCHES.max(STRIKES) {
+            let out = r.news(late.clone());
+            let blames = |o: &FetchOut| matches!(o, FetchOut::Send(_, PeerMessage::Cancel { .. }));
+            assert!(!out.iter().any(blames), "{out:?}");
+        }
+        assert_eq!((r.phase(), r.fetch().via), (FetchPhase::Fetching, DEE));
+    }
+}
+
+/// When somebody who sends nothing is left for another, if at all.
+fn silence(r: &Late) -> Option<Mono> {
+    let due = r.fetches.deadline().filter(|d| d.why.contains("nothing"));
+    due.map(|d| d.at)
+}
+
+/// Time goes on until that is due.
+fn be_silent(r: &mut Late) -> Vec<FetchOut> {
+    r.world.now.mono = silence(r).expect("somebody is waited for");
+    r.fetches.on_time(&mut r.world.ctx())
+}
+
+#[test]
+fn who_sends_nothing_is_left_for_the_next_and_each_has_more_time() {
+    const EVE: PeerId = PeerId([7; 16]);
+    let mut r = Late::fetching();
+    assert_eq!(silence(&r), None, "there is nobody else");
+    r.stand_in(DEE);
+    r.stand_in(EVE);
+    let (mut wait, mut asked) = (SILENCE_FIRST, vec![]);
+    for _ in 0..4 {
+        let (before, via) = (r.world.now.mono, r.fetch().via);
+        let out = be_silent(&mut r);
+        assert_eq!(r.world.now.mono, before + wait);
+        let cancel = |o: &FetchOut| matches!(o, FetchOut::Send(to, PeerMessage::Cancel { why: Code::Busy, .. }) if *to == via);
+        assert!(out.iter().any(cancel), "{out:?}");
+        assert!(detached(&mut r.world));
+        asked.extend(accepts(&out));
+        wait *= 2;
+    }
+    assert_eq!(asked, [DEE, EVE, CY, DEE]);
+    // What comes shows that somebody is there.
+    r.world.now.mono = r.world.now.mono + SILENCE_FIRST;
+    let (bytes, durable) = (1, 0);
+    r.news(FetchNews::Received { bytes, durable });
+    assert_eq!(silence(&r), Some(r.world.now.mono + SILENCE_FIRST));
+    r.offered();
+    assert_eq!(silence(&r), None, "who offers is waited for");
+}
+
+#[test]
+fn who_does_not_answer_about_a_manifest_or_pauses_is_left_too() {
+    let mut r = Late::new();
+    r.stand_in(CY);
+    r.stand_in(DEE);
+    let out = be_silent(&mut r);
+    assert!(
+        out.iter()
+            .any(|o| matches!(o, FetchOut::Send(DEE, PeerMessage::Browse { first: 0, .. })))
+    );
+    r.entries(DEE, manifest());
+    assert_eq!(r.phase(), FetchPhase::Offered);
+    assert_eq!(silence(&r), None, "it is for our user to say");
+    let mut r = Late::fetching();
+    r.stand_in(DEE);
+    let (offer_id, why) = (r.key.offer, None);
+    r.hear(CY, PeerMessage::Pause { offer_id, why });
+    r.fetches.standings();
+    assert_eq!(r.phase(), FetchPhase::Paused);
+    let out = be_silent(&mut r);
+    assert_eq!(accepts(&out), [DEE]);
+    assert_eq!(r.phase(), FetchPhase::Fetching);
+    // Our own pause is nobody's silence.
+    r.fetches.pause(r.key, &mut r.world.ctx()).unwrap();
+    assert_eq!(silence(&r), None);
 }
 
 #[test]
@@ -369,7 +461,8 @@ fn what_a_liar_left_is_not_the_next_ones_mistake() {
     r.stand_in(DEE);
     r.fetches.on_closed(CY, &mut r.world.ctx());
     for entry in [0, 1] {
-        let out = r.news(FetchNews::Mismatch { entry });
+        let transfer = r.fetch().transfer;
+        let out = r.news(FetchNews::Mismatch { transfer, entry });
         let again = |o: &FetchOut| matches!(o, FetchOut::Send(DEE, PeerMessage::Want { .. }));
         assert!(out.iter().any(again), "{out:?}");
     }
@@ -425,4 +518,38 @@ fn a_word_on_an_id_that_names_something_else_is_worth_nothing() {
     };
     assert!(r.hear(word).is_empty());
     assert!(r.fetches.passed().is_empty());
+}
+
+#[test]
+fn who_offers_may_let_in_more_people_and_no_more_than_that() {
+    let mut r = Late::fetching();
+    r.news(FetchNews::Finished(vec![(0, "a".into()), (1, "b".into())]));
+    r.stored();
+    r.world.drain();
+    let narrow = voucher(vec![CY]);
+    let owner = r.key;
+    r.fetches
+        .fetches
+        .get_mut(&(owner.from, owner.offer))
+        .unwrap()
+        .voucher = Some(narrow.clone());
+    let mut word = |voucher: &Voucher| {
+        let word = PeerMessage::Voucher {
+            offer_id: r.key.offer,
+            voucher: Box::new(voucher.clone()),
+        };
+        let out = r.hear(r.key.from, word);
+        let puts = r.world.drain().len();
+        (out.len(), puts)
+    };
+    let wide = voucher(vec![CY, DEE]);
+    let other = Voucher {
+        root: Digest([0; 32]),
+        ..*wide.clone()
+    };
+    assert_eq!(word(&narrow), (0, 0));
+    assert_eq!(word(&other), (0, 0));
+    assert_eq!(word(&wide), (1, 1));
+    assert_eq!(word(&narrow), (0, 0), "it was said to more already");
+    assert_eq!(word(&wide), (0, 0));
 }

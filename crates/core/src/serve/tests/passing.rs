@@ -190,3 +190,28 @@ fn who_is_let_in_later_has_it_from_others_too() {
             .is_empty()
     );
 }
+
+#[test]
+fn who_was_away_hears_that_it_was_taken_back() {
+    let mut s = Sender::new();
+    let id = s.id;
+    s.serves.on_closed(BOB, &mut s.world.ctx());
+    s.serves.withdraw(id, &[], &mut s.world.ctx()).unwrap();
+    let gone = |out: &[ServeOut]| {
+        let is = |o: &ServeOut| {
+            matches!(
+                o,
+                ServeOut::Send(
+                    _,
+                    PeerMessage::Gone {
+                        why: Code::Cancelled,
+                        ..
+                    }
+                )
+            )
+        };
+        out.iter().filter(|o| is(o)).count()
+    };
+    assert_eq!(gone(&s.serves.on_open(BOB, FP)), 1);
+    assert!(s.serves.on_open(CY, FP).is_empty(), "it never knew");
+}

@@ -41,9 +41,9 @@ pub(crate) enum FetchMessage {
     Chunks(Vec<Queued>),
     /// What chunks must hash to, or whole files.
     Hashes(QueuedHashes),
-    /// What comes now is from who offers, or from somebody who passes it on: what the hashes of all
-    /// files hash to.
-    From(Option<Digest>),
+    /// What comes now is of this transfer, from who offers, or from somebody who passes it on: what
+    /// the hashes of all files hash to.
+    From(u32, Option<Digest>),
     /// Some time has passed.
     Tick,
     /// The whole-file hash of an entry.
@@ -101,7 +101,7 @@ impl Fetching {
     /// passes it on, with what the hashes of all files must hash to.
     pub fn attach(&mut self, link: LinkId, transfer: u32, root: Option<Digest>) {
         self.detach();
-        let _ = self.messages.send(FetchMessage::From(root));
+        let _ = self.messages.send(FetchMessage::From(transfer, root));
         self.lanes.attach(link, transfer, &self.taker);
         self.attached = Some((link, transfer));
     }

@@ -122,8 +122,8 @@ pub(super) fn run(
                 fetch.learn(&queued.hashes);
                 Ok(())
             }
-            Some(FetchMessage::From(root)) => {
-                fetch.from(root);
+            Some(FetchMessage::From(transfer, root)) => {
+                fetch.from(transfer, root);
                 Ok(())
             }
             Some(FetchMessage::Tick) => {
@@ -164,6 +164,8 @@ struct Fetch {
     roots: Roots,
     /// Chunks come from that one now.
     passed_on: bool,
+    /// The number of the transfer over which who offers, or passes on, sends now.
+    transfer: u32,
     /// Complete and compared: they wait for their names.
     whole: RangeSet,
     files_left: usize,
@@ -190,6 +192,7 @@ impl Fetch {
             hashes: BTreeMap::new(),
             roots: Roots::Unneeded,
             passed_on: false,
+            transfer: 0,
             whole: RangeSet::new(),
             files_left: 0,
             unsynced: 0,
@@ -235,7 +238,8 @@ impl Fetch {
     }
 
     /// Who sends from now on.
-    fn from(&mut self, root: Option<Digest>) {
+    fn from(&mut self, transfer: u32, root: Option<Digest>) {
+        self.transfer = transfer;
         self.passed_on = root.is_some();
         self.roots = match (root, &self.roots) {
             (_, Roots::Known) => Roots::Known,
@@ -251,7 +255,8 @@ impl Fetch {
         };
         let all = self.record.entries.len();
         if page.first != known.len() as u64 || known.len() + page.iter().len() > all {
-            self.report.say(FetchNews::Untrue);
+            let transfer = self.transfer;
+            self.report.say(FetchNews::Untrue { transfer });
             return Ok(());
         }
         known.extend(page.iter());
@@ -259,7 +264,8 @@ impl Fetch {
             return Ok(());
         }
         if voucher::root(known) != *vouched {
-            self.report.say(FetchNews::Untrue);
+            let transfer = self.transfer;
+            self.report.say(FetchNews::Untrue { transfer });
             return Ok(());
         }
         let roots = std::mem::take(known);
@@ -491,7 +497,8 @@ impl Fetch {
             // From the beginning, with an empty part: there is no telling which chunk is wrong.
             let _turn = self.syncs.turn();
             open.part.discard()?;
-            self.report.say(FetchNews::Mismatch { entry });
+            let transfer = self.transfer;
+            self.report.say(FetchNews::Mismatch { transfer, entry });
             return Ok(());
         }
         let Some(e) = self.record.entries.get(entry as usize) else {
@@ -559,7 +566,11 @@ impl Fetch {
         let (entry, index) = (chunk.entry, chunk.index);
         tracing::warn!(entry, index, "chunk refused");
         self.report.say(match source {
-            None => FetchNews::Corrupt { entry, index },
+            None => FetchNews::Corrupt {
+                transfer: self.transfer,
+                entry,
+                index,
+            },
             Some((link, transfer)) => FetchNews::Spurned {
                 link,
                 transfer,
