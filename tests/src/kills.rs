@@ -1,6 +1,8 @@
-//! One file from one process to another, both killed again and again at random moments: each time
-//! the same command starts anew, and in the end the file is there, whole, and nothing else.
+//! A large file and small ones from one process to another, both killed again and again at random
+//! moments: each time the same command starts anew, and in the end all are there, whole, and nothing
+//! else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ const MOST_KILLS: u64 = 6;
 /// One of them whose other end has ended has heard it by then, or never will.
 const MEET: Duration = Duration::from_secs(10);
 
-/// What a file went through.
+/// What files went through.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fate {
     /// How often a process was killed, at either end.
@@ -53,53 +55,73 @@ impl fmt::Display for Fate {
     }
 }
 
-/// A file that is sent over and over, and the room server that all use.
+/// Files that are sent over and over, and the room server that all use.
 pub struct Kills {
     dir: tempfile::TempDir,
-    file: PathBuf,
-    sha256: [u8; 32],
+    paths: [PathBuf; 2],
+    hashes: Tree,
     url: String,
     _server: Kith,
 }
 
 impl Kills {
-    /// With a file of so many bytes.
-    pub fn new(size: u64) -> Kills {
+    /// With a file of so many bytes, and a folder of so many small ones.
+    pub fn new(size: u64, small: u64) -> Kills {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("film.bin");
-        crate::random_file(&file, size);
+        let out = dir.path().join("out");
+        let paths = [out.join("film.bin"), out.join("notes")];
+        std::fs::create_dir_all(&paths[1]).unwrap();
+        crate::random_file(&paths[0], size);
+        for n in 0..small {
+            crate::random_file(&paths[1].join(n.to_string()), n * 7);
+        }
         let (server, addr) = Kith::room_server(0);
         Kills {
-            sha256: crate::sha256(&file),
+            hashes: hashes(&out),
             dir,
-            file,
+            paths,
             url: format!("http://{addr}"),
             _server: server,
         }
     }
 
-    /// Sends it once; `seed` says who dies when.
+    /// Sends them once; `seed` says who dies when.
     ///
     /// # Panics
     ///
-    /// If it does not arrive, or not as it was, or something is left over.
+    /// If they do not arrive, or not as they were, or something is left over.
     pub fn send(&self, seed: u64) -> Fate {
         let home = self.dir.path().join(seed.to_string());
         let fate = Pair::new(self, &home, seed).run();
-        let into = home.join("in");
-        let names: Vec<_> = std::fs::read_dir(&into)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        assert_eq!(names, ["film.bin"], "seed {seed}");
-        let arrived = crate::sha256(&into.join("film.bin"));
-        assert_eq!(arrived, self.sha256, "seed {seed}");
+        let arrived = hashes(&home.join("in"));
+        let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&arrived), names(&self.hashes), "seed {seed}");
+        assert!(arrived == self.hashes, "seed {seed}: other bytes");
         std::fs::remove_dir_all(&home).unwrap();
         fate
     }
 }
 
-/// The two ends of one file.
+/// What files of a folder hash to, whatever their names.
+type Tree = BTreeMap<PathBuf, [u8; 32]>;
+
+fn hashes(folder: &Path) -> Tree {
+    let (mut tree, mut open) = (Tree::new(), vec![folder.to_path_buf()]);
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_path_buf();
+                tree.insert(name, crate::sha256(&path));
+            }
+        }
+    }
+    tree
+}
+
+/// The two ends of one offer.
 struct Pair<'a> {
     kills: &'a Kills,
     home: &'a Path,
@@ -178,8 +200,8 @@ impl<'a> Pair<'a> {
     }
 
     fn sender(&self) -> Kith {
-        let file = self.kills.file.to_str().unwrap();
-        let args = ["send", file, "--to", &self.invite];
+        let [file, folder] = self.kills.paths.each_ref().map(|p| p.to_str().unwrap());
+        let args = ["send", file, folder, "--to", &self.invite];
         Kith::start(&self.home.join("ada"), "Ada", &args)
     }
 

@@ -209,6 +209,75 @@ fn a_killed_sender_goes_on_where_it_was() {
     scene.arrived(&file);
 }
 
+/// Kills the receiver half-way and leaves the folder as if it had given the file its name, which it
+/// could not record any more: with the bytes of `complete`, and the time of what is offered.
+fn killed_after_the_name(scene: &Scene, spoil: bool) -> (PathBuf, Ended) {
+    let UnderWay {
+        file,
+        invite,
+        sender,
+        receiver,
+    } = scene.under_way(40_000_000);
+    receiver.kill();
+    let into = scene.path("in");
+    for name in names(&into) {
+        fs::remove_file(into.join(name)).unwrap();
+    }
+    let named = into.join("big.bin");
+    fs::copy(&file, &named).unwrap();
+    let opened = fs::File::options().write(true).open(&named).unwrap();
+    if spoil {
+        std::os::unix::fs::FileExt::write_all_at(&opened, b"mine", 300_000_000).unwrap();
+    }
+    let offered = fs::metadata(&file).unwrap().modified().unwrap();
+    opened.set_modified(offered).unwrap();
+    let received = succeed(scene.receive(&invite));
+    succeed(sender);
+    (file, received)
+}
+
+#[test]
+fn a_file_that_got_its_name_before_a_kill_is_known_again() {
+    let scene = Scene::new();
+    let (file, received) = killed_after_the_name(&scene, false);
+    let summary = received.line("summary");
+    assert_eq!(number(summary, "resumed"), 400_000_000, "{summary}");
+    scene.arrived(&file);
+}
+
+#[test]
+fn another_file_of_its_name_and_time_is_left_alone() {
+    let scene = Scene::new();
+    let (file, _) = killed_after_the_name(&scene, true);
+    let into = scene.path("in");
+    assert_eq!(names(&into), ["big (1).bin", "big.bin"]);
+    assert_eq!(sha256(&into.join("big (1).bin")), sha256(&file));
+    assert_ne!(sha256(&into.join("big.bin")), sha256(&file));
+}
+
+#[test]
+fn small_files_of_a_receiver_that_is_killed_again_and_again_are_there_once() {
+    const FILES: usize = 6_000;
+    let scene = Scene::new();
+    let folder = scene.path("many");
+    fs::create_dir(&folder).unwrap();
+    for n in 0..FILES {
+        fs::write(folder.join(format!("{n:04}")), n.to_string().repeat(400)).unwrap();
+    }
+    let mut sender = scene.send(&[&folder], &["--server", &scene.url]);
+    let invite = invite_of(&mut sender);
+    for part in [1_000_000, 3_000_000, 5_000_000] {
+        let mut receiver = scene.receive(&invite);
+        wait_durable(&mut receiver, part);
+        receiver.kill();
+    }
+    succeed(scene.receive(&invite));
+    succeed(sender);
+    let into = scene.path("in");
+    assert_eq!(names(&into), ["many"]);
+    same_tree(&folder, &into.join("many"));
+}
+
 #[test]
 fn a_killed_room_server_does_not_disturb_a_transfer() {
     let scene = Scene::new();

@@ -109,6 +109,8 @@ pub struct FetchRecord {
     pub entries: Arc<[Entry]>,
     /// Top-level names that had to change: `(as offered, as written)`.
     pub roots: Vec<(String, String)>,
+    /// A worker was at it: files may have their names though that is not recorded.
+    pub begun: bool,
     /// Held back by its user, and how it stands among others: see [`crate::queue`].
     pub hold: Hold,
     /// With it the offer may be passed on.

@@ -94,6 +94,7 @@ fn fetch(key: FetchKey, entries: usize) -> FetchRecord {
                 dir: false,
             })
             .collect(),
+        begun: true,
         hold: Default::default(),
         adopted: [3, 7].into(),
         roots: vec![("a".into(), "a (2)".into())],

@@ -77,6 +77,7 @@ impl Fetches {
                     name,
                     entries,
                     roots: Vec::new(),
+                    begun: false,
                     hold: crate::record::Hold::default(),
                     voucher: f.voucher.clone(),
                     adopted: BTreeSet::new(),

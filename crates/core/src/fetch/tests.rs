@@ -309,6 +309,7 @@ fn it_says_what_it_has_before_it_accepts() {
         tag: "0123456789abcdef".into(),
         name: "files".into(),
         entries: manifest().into(),
+        begun: true,
         hold: Default::default(),
         adopted: Default::default(),
         roots: vec![],

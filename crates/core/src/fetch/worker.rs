@@ -57,6 +57,7 @@ impl Fetches {
                     }
                 }
                 kept.roots = roots;
+                kept.begun = true;
                 kept.hold = f.hold.record();
                 f.hold.kept = true;
                 // The record starts over, so that nothing stale stands beside it.

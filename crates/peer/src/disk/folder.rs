@@ -58,6 +58,8 @@ pub(super) enum At<'a> {
     Named(&'a str, FileId),
     /// In an open handle alone.
     Unnamed(&'a File),
+    /// Under the name already.
+    Placed,
 }
 
 /// Why a finished file has no name.
@@ -103,10 +105,10 @@ impl FolderNames {
     }
 
     fn place(&mut self, id: FileId, folder: &Dir, part: &Part<'_>) -> Result<String, PlaceError> {
-        if let At::Named(name, id) = part.at
-            && !is_named(folder, name, id)?
-        {
-            return Err(PlaceError::Gone);
+        match part.at {
+            At::Placed => return Ok(part.wanted.to_owned()),
+            At::Named(name, id) if !is_named(folder, name, id)? => return Err(PlaceError::Gone),
+            At::Named(..) | At::Unnamed(_) => {}
         }
         let mut name = part.wanted.to_owned();
         for n in 1..=MAX_ATTEMPTS {
@@ -115,6 +117,7 @@ impl FolderNames {
                 let placed = match part.at {
                     At::Named(from, _) => rename_new(folder, from, &name),
                     At::Unnamed(file) => unnamed::link(file, folder, &name),
+                    At::Placed => Ok(true),
                 };
                 self.remember(id, key);
                 if placed? {

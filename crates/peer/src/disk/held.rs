@@ -47,6 +47,10 @@ impl HeldFile {
         Self::open_named(target, rel, &part_name(rel.file_name(), tag.0), size)
     }
 
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Reads one chunk, behind `head` zero bytes.
     ///
     /// # Errors

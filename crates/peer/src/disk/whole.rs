@@ -1,6 +1,7 @@
 //! A file that is complete and verified, and waits for its name.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(super) enum Waits {
     Alone(String, FileId, Arc<Shared>),
     /// Nowhere but in its handle, with all else that is synced.
     Unnamed(Arc<Shared>),
+    /// It has its name, but nobody has said so. With its handle if it is synced by itself.
+    Placed(Option<File>),
 }
 
 impl WholeFile {
@@ -47,7 +50,7 @@ impl WholeFile {
 
     /// Whether it is synced by itself.
     pub fn is_large(&self) -> bool {
-        matches!(self.at, Waits::Alone(..))
+        matches!(self.at, Waits::Alone(..) | Waits::Placed(Some(_)))
     }
 
     /// Removes it. If it is gone already, or another file has its name, that is left so.
@@ -57,7 +60,8 @@ impl WholeFile {
                 let mut names = self.target.names();
                 names.remove(&self.folder.dir, name, *id)
             }
-            Waits::Unnamed(_) => Ok(()),
+            // What was named stays.
+            Waits::Unnamed(_) | Waits::Placed(_) => Ok(()),
         };
         removed.map_err(|e| self.fail(e))
     }
@@ -66,15 +70,18 @@ impl WholeFile {
     fn sync_bytes(&self, synced: &mut Synced) -> Result<(), DiskError> {
         match &self.at {
             Waits::Alone(_, _, own) => own.sync_file(),
-            Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(self),
+            Waits::Placed(Some(file)) => file.sync_all().map_err(|e| self.fail(e)),
+            Waits::Named(..) | Waits::Unnamed(_) | Waits::Placed(None) => synced.filesystem(self),
         }
     }
 
     /// Makes its name durable.
     fn sync_name(&self, synced: &mut Synced) -> Result<(), DiskError> {
         match &self.at {
-            Waits::Alone(..) => sync_folder(&self.folder.dir).map_err(|e| self.fail(e)),
-            Waits::Named(..) | Waits::Unnamed(_) => synced.filesystem(self),
+            Waits::Alone(..) | Waits::Placed(Some(_)) => {
+                sync_folder(&self.folder.dir).map_err(|e| self.fail(e))
+            }
+            Waits::Named(..) | Waits::Unnamed(_) | Waits::Placed(None) => synced.filesystem(self),
         }
     }
 
@@ -163,6 +170,7 @@ fn place<K>(row: &[(K, WholeFile)]) -> Vec<Result<String, PlaceError>> {
         at: match &file.at {
             Waits::Named(name, id) | Waits::Alone(name, id, _) => At::Named(name, *id),
             Waits::Unnamed(own) => At::Unnamed(own.file()),
+            Waits::Placed(_) => At::Placed,
         },
         wanted: file.rel.file_name(),
     });

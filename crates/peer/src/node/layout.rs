@@ -3,7 +3,7 @@
 //! Names are made safe first. A folder whose name is taken gets another, `photos (1)`, so that
 //! nothing of ours mixes with what was there; single files are renamed when they are complete.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 
 use crate::disk::{
-    Adoption, DiskError, EntryKind, HeldFile, ModTime, PartFile, PartTag, SafePath, SourceEntry,
-    Target, chunk_count,
+    Adoption, Digest, DiskError, EntryKind, HeldFile, ModTime, PartFile, PartTag, Placed,
+    PlacedFile, SafePath, SourceEntry, Target, WholeFile, chunk_count,
 };
 
 /// Numbers tried for a folder's name before the disk is blamed.
@@ -28,8 +28,10 @@ pub(crate) struct Prepared {
     pub layout: Layout,
     /// Entries that are recorded as complete or begun and are not there any more.
     pub lost: Vec<u32>,
-    /// Chunks of other entries that an earlier fetch left.
+    /// Chunks of other entries that an earlier fetch left, or that are in files that are `placed`.
     pub adopted: Vec<(u32, RangeSet)>,
+    /// Entries that are not recorded as complete and look as if they had their names.
+    pub placed: BTreeMap<u32, PlacedFile>,
 }
 
 /// The prepared folder of one fetch.
@@ -86,13 +88,28 @@ impl Layout {
             layout.target.create_dir(&layout.paths[index as usize])?;
             layout.made.insert(index);
         }
-        let lost = layout.lost(&record.entries, ranges, done);
-        let known = |entry| ranges.contains_key(&entry) || done.contains_key(&entry);
-        let adopted = layout.adopt(record, known, &safe, &taken, used)?;
+        let placed = match record.begun {
+            true => layout.placed(&record.entries, done),
+            false => BTreeMap::new(),
+        };
+        // A part that is gone became that file, though nobody could say so any more.
+        let became = |index: &u32| placed.contains_key(index) && !layout.has_part(*index);
+        let became: BTreeSet<u32> = ranges.keys().copied().filter(became).collect();
+        let lost = layout.lost(&record.entries, ranges, done, &became);
+        let known = |entry| {
+            let recorded = ranges.contains_key(&entry) || done.contains_key(&entry);
+            recorded || placed.contains_key(&entry)
+        };
+        let mut adopted = layout.adopt(record, known, &safe, &taken, used)?;
+        adopted.extend(became.iter().filter_map(|index| {
+            let entry = record.entries.get(*index as usize)?;
+            Some((*index, RangeSet::full(chunk_count(entry.size))))
+        }));
         Ok(Prepared {
             layout,
             lost,
             adopted,
+            placed,
         })
     }
 
@@ -135,6 +152,22 @@ impl Layout {
     pub fn part(&self, entry: u32, size: u64) -> Result<PartFile, DiskError> {
         let path = &self.paths[entry as usize];
         PartFile::create_or_open(&self.target, path, part_tag(&self.tag, entry), size)
+    }
+
+    /// What its files hash to that look as if they had their names.
+    ///
+    /// # Errors
+    /// As [`PlacedFile::root`].
+    pub fn root_of(&self, placed: &PlacedFile) -> Result<Digest, DiskError> {
+        placed.root(&self.target)
+    }
+
+    /// Such a file as one that is complete.
+    ///
+    /// # Errors
+    /// As [`PlacedFile::keep`].
+    pub fn keep(&self, entry: u32, placed: PlacedFile) -> Result<WholeFile, DiskError> {
+        placed.keep(&self.target, part_tag(&self.tag, entry))
     }
 
     /// The file of an entry that is written in one go: of what breaks off, nothing is kept.
@@ -195,11 +228,32 @@ impl Layout {
         Ok(adopted)
     }
 
+    fn has_part(&self, entry: u32) -> bool {
+        let path = &self.paths[entry as usize];
+        PartFile::is_there(&self.target, path, part_tag(&self.tag, entry))
+    }
+
+    /// Files under the names that entries were to have which are not `done`.
+    fn placed(&self, entries: &[Entry], done: &BTreeMap<u32, String>) -> BTreeMap<u32, PlacedFile> {
+        let mut names = Placed::new(&self.target, done.values().cloned());
+        let open = (0u32..).zip(entries).zip(&self.paths);
+        let open = open.filter(|((index, e), _)| !e.dir && !done.contains_key(index));
+        let found = open.filter_map(|((index, e), path)| {
+            let mtime = ModTime {
+                seconds: e.mtime,
+                nanos: e.mtime_ns,
+            };
+            Some((index, names.find(path, e.size, mtime)?))
+        });
+        found.collect()
+    }
+
     fn lost(
         &self,
         entries: &[Entry],
         ranges: &BTreeMap<u32, RangeSet>,
         done: &BTreeMap<u32, String>,
+        became: &BTreeSet<u32>,
     ) -> Vec<u32> {
         let mut lost = Vec::new();
         for (index, name) in done {
@@ -220,7 +274,7 @@ impl Layout {
                 lost.push(*index);
             }
         }
-        for (index, have) in ranges {
+        for (index, have) in ranges.iter().filter(|(index, _)| !became.contains(index)) {
             let Some(entry) = entries.get(*index as usize) else {
                 continue;
             };

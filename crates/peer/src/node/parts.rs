@@ -211,6 +211,7 @@ mod tests {
             entries: vec![entry("a"), entry("b")].into(),
             voucher: None,
             roots: Vec::new(),
+            begun: true,
             hold: Default::default(),
             adopted: Default::default(),
         }

@@ -91,6 +91,8 @@ pub(super) struct FetchHead {
     name: String,
     roots: Vec<(String, String)>,
     #[serde(default)]
+    begun: bool,
+    #[serde(default)]
     hold: Hold,
     #[serde(default)]
     voucher: Option<Box<Voucher>>,
@@ -106,6 +108,7 @@ impl FetchHead {
             tag: record.tag.clone(),
             name: record.name.clone(),
             roots: record.roots.clone(),
+            begun: record.begun,
             hold: record.hold,
             voucher: record.voucher.clone(),
             adopted: record.adopted.clone(),
@@ -120,6 +123,7 @@ impl FetchHead {
             name: self.name,
             entries: entries.into(),
             roots: self.roots,
+            begun: self.begun,
             hold: self.hold,
             voucher: self.voucher,
             adopted: self.adopted,

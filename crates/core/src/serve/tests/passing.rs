@@ -98,6 +98,7 @@ fn theirs(to: Vec<PeerId>) -> Passed {
         name: "files".into(),
         entries: vec![entry("a", 10 * CHUNK)].into(),
         roots: vec![],
+        begun: true,
         hold: crate::record::Hold::default(),
         adopted: BTreeSet::new(),
         voucher: Some(voucher(by, to)),

@@ -8,6 +8,7 @@
 //! an earlier life of the process, is read back before the file gets its name.
 
 mod open;
+mod placed;
 mod sync;
 mod worker;
 

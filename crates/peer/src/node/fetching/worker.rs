@@ -1,6 +1,6 @@
 //! The thread that verifies and writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::open::Open;
 use super::sync::Syncs;
 use super::{FetchMessage, Report, Start};
-use crate::disk::{DiskError, DiskFault, ModTime, ROW, chunk_digests};
+use crate::disk::{DiskError, DiskFault, ModTime, PlacedFile, ROW, WholeFile, chunk_digests};
 use crate::node::faults::ending;
 use crate::node::lanes::Queued;
 use crate::node::layout::{self, Layout, Prepared};
@@ -46,6 +46,7 @@ pub(super) fn run(
         layout,
         lost,
         adopted,
+        placed,
     } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -61,7 +62,8 @@ pub(super) fn run(
     };
     let mut fetch = Fetch::new(start, layout, syncs, report);
     fetch.forget(&lost);
-    fetch.before.extend(adopted.iter().cloned());
+    fetch.placed = placed;
+    fetch.adopt(&adopted);
     let roots = fetch.layout.roots();
     fetch.report.say(FetchNews::Prepared {
         roots,
@@ -150,13 +152,13 @@ enum Roots {
     Known,
 }
 
-struct Fetch {
+pub(super) struct Fetch {
     record: Arc<FetchRecord>,
-    layout: Layout,
+    pub(super) layout: Layout,
     /// Chunks that were durable before this run, by entry.
-    before: BTreeMap<u32, RangeSet>,
+    pub(super) before: BTreeMap<u32, RangeSet>,
     done: RangeSet,
-    open: BTreeMap<u32, Open>,
+    pub(super) open: BTreeMap<u32, Open>,
     expected: BTreeMap<u32, Digest>,
     /// What chunks must hash to, from the first on, where who offers has said so.
     hashes: BTreeMap<u32, Vec<Digest>>,
@@ -165,7 +167,11 @@ struct Fetch {
     /// Chunks come from that one now.
     passed_on: bool,
     /// The number of the transfer over which who offers, or passes on, sends now.
-    transfer: u32,
+    pub(super) transfer: u32,
+    /// Entries that may have their names already.
+    pub(super) placed: BTreeMap<u32, PlacedFile>,
+    /// Of those: they are said to be complete.
+    pub(super) claimed: BTreeSet<u32>,
     /// Complete and compared: they wait for their names.
     whole: RangeSet,
     files_left: usize,
@@ -173,7 +179,7 @@ struct Fetch {
     received: u64,
     received_durable: u64,
     syncs: Syncs,
-    report: Report,
+    pub(super) report: Report,
 }
 
 impl Fetch {
@@ -193,6 +199,8 @@ impl Fetch {
             roots: Roots::Unneeded,
             passed_on: false,
             transfer: 0,
+            placed: BTreeMap::new(),
+            claimed: BTreeSet::new(),
             whole: RangeSet::new(),
             files_left: 0,
             unsynced: 0,
@@ -477,9 +485,12 @@ impl Fetch {
 
     /// Compares the whole-file hash if everything is there.
     fn try_complete(&mut self, entry: u32) -> Result<(), DiskError> {
-        let Some(expected) = self.expected.get(&entry) else {
+        let Some(expected) = self.expected.get(&entry).copied() else {
             return Ok(());
         };
+        if self.try_placed(entry, expected)? {
+            return Ok(());
+        }
         let Some(open) = self.open.get_mut(&entry) else {
             return Ok(());
         };
@@ -489,7 +500,7 @@ impl Fetch {
         }
         let hashes = self.hashes.get(&entry).map_or(&[][..], Vec::as_slice);
         open.finish_tree(hashes, chunks)?;
-        let intact = open.root() == *expected;
+        let intact = open.root() == expected;
         let Some(open) = self.open.remove(&entry) else {
             return Ok(());
         };
@@ -509,6 +520,12 @@ impl Fetch {
             nanos: e.mtime_ns,
         };
         let file = open.part.complete(e.mode, mtime)?;
+        self.complete(entry, file);
+        Ok(())
+    }
+
+    /// It is complete and compared, and gets its name.
+    pub(super) fn complete(&mut self, entry: u32, file: WholeFile) {
         self.expected.remove(&entry);
         self.whole.insert(entry.into(), u64::from(entry) + 1);
         if self.whole.count() >= self.files_left as u64 {
@@ -516,7 +533,6 @@ impl Fetch {
             self.report_received();
         }
         self.syncs.name(entry, file);
-        Ok(())
     }
 
     /// The sync thread gave them their names, and said so.
@@ -599,10 +615,16 @@ impl Fetch {
         self.report.say(ending(error, dir, self.needed()));
     }
 
+    pub(super) fn size_of(&self, entry: u32) -> u64 {
+        let known = self.record.entries.get(entry as usize);
+        known.map_or(0, |e| e.size)
+    }
+
     /// Bytes that are still to be written.
     fn needed(&self) -> u64 {
         let have = |entry: u32| match (self.open.get(&entry), self.before.get(&entry)) {
             _ if self.done.contains(entry.into()) || self.whole.contains(entry.into()) => u64::MAX,
+            _ if self.claimed.contains(&entry) => u64::MAX,
             (Some(open), _) => open.have.count(),
             (None, Some(have)) => have.count(),
             (None, None) => 0,
@@ -619,11 +641,7 @@ impl Fetch {
         }
         // Parts of an earlier run that this one never opened.
         for entry in std::mem::take(&mut self.before).into_keys() {
-            let size = self
-                .record
-                .entries
-                .get(entry as usize)
-                .map_or(0, |e| e.size);
+            let size = self.size_of(entry);
             if let Ok(part) = self.layout.part(entry, size) {
                 let _ = part.discard();
             }
