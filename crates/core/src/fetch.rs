@@ -101,6 +101,8 @@ struct Fetch {
     by: PeerId,
     /// What its files hash to, from who offers.
     voucher: Option<Box<Voucher>>,
+    /// Who offers has it no longer, for this reason.
+    gone: Option<Code>,
     patience: patience::Patience,
     /// Who passed it on wrongly is not asked again.
     spurned: BTreeSet<PeerId>,
@@ -522,6 +524,7 @@ impl Fetch {
             announced: link.map(|link| (from, link)).into_iter().collect(),
             by: from,
             voucher: None,
+            gone: None,
             patience: patience::Patience::default(),
             spurned: BTreeSet::new(),
             hearsay: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! The end of a run: everything heals, and then everything must come right and go quiet.
 
-use kith_api::{FetchPhase, LinkPhase, OfferAction, Presence, ServePhase, SessionPhase};
+use kith_api::{FetchPhase, LinkPhase, OfferAction, OfferView, Presence, ServePhase, SessionPhase};
 use kith_core::record::{ChatRecord, FetchKey};
 
 use super::world::World;
@@ -42,6 +42,7 @@ impl World {
         );
         self.let_all_go();
         self.finish_transfers();
+        self.finish_passing();
         self.check_rosters();
         self.pass(5_000);
         self.check_quiet();
@@ -141,6 +142,30 @@ impl World {
             "senders do not know of what is done:\n{}",
             self.describe_wanted()
         );
+    }
+
+    /// What its sender does not offer any more may still come from somebody who passes it on.
+    fn finish_passing(&mut self) {
+        let calm = self.wait(TRANSFER, |w| w.still_coming().is_empty());
+        assert!(
+            calm,
+            "what is passed on never ends:\n{:#?}",
+            self.still_coming()
+        );
+    }
+
+    /// Who fetches what.
+    fn still_coming(&self) -> Vec<(usize, &OfferView)> {
+        let all = self.nodes.iter().enumerate();
+        let all = all.flat_map(|(n, node)| {
+            let offers = node.wanted.keys().filter_map(move |key| {
+                let from = self.node_of(key.from)?;
+                self.offer_view(n, from, key.offer)
+            });
+            offers.map(move |view| (n, view))
+        });
+        all.filter(|(_, v)| v.phase == FetchPhase::Fetching)
+            .collect()
     }
 
     /// What can be finished: wanted, and still on offer by a running process.

@@ -37,6 +37,7 @@ impl Fetches {
             // An id names one manifest for ever; another under the same id is not looked at.
             return Vec::new();
         }
+        f.gone = None;
         f.announced.insert(peer, link);
         f.note = f.note.take().or(note);
         f.by = peer;

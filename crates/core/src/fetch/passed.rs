@@ -105,6 +105,8 @@ impl Fetches {
             // What its sender took back, or our user refused, is not had from others.
             State::Done | State::Declined | State::Failed(_) => return Vec::new(),
             State::Withdrawn(Code::Cancelled | Code::SourceChanged) => return Vec::new(),
+            // Who took it did not give it up.
+            State::Withdrawn(_) if f.record.is_some() => f.state = State::Queued,
             State::Withdrawn(_) if f.has_manifest() => f.state = State::Offered,
             State::Withdrawn(_) => {
                 f.forget_manifest();
@@ -144,23 +146,34 @@ impl Fetches {
             self.forget_voucher(key, ctx);
         }
         let ends = matches!(why, Code::Cancelled | Code::SourceChanged);
-        let others = |f: &Fetch| f.announced.keys().any(|p| *p != peer);
-        if !ends && self.fetches.get(&at).is_some_and(others) {
-            out.extend(self.turn_away(key, peer, ctx));
-            return out;
-        }
         let Some(f) = self.fetches.get_mut(&at) else {
             if let Some(key) = self.served_by(peer, offer) {
                 out.extend(self.turn_away(key, peer, ctx));
             }
             return out;
         };
+        f.gone = Some(why);
+        let others = f.announced.keys().any(|p| *p != peer);
+        if others && !ends {
+            out.extend(self.turn_away(key, peer, ctx));
+        } else {
+            out.extend(self.withdraw(key, why, ctx));
+        }
+        out
+    }
+
+    /// Nobody has it any more, or may give it to us.
+    fn withdraw(&mut self, key: FetchKey, why: Code, ctx: &mut Ctx<'_>) -> Vec<FetchOut> {
+        let (peer, at) = (key.from, (key.from, key.offer));
+        let Some(f) = self.fetches.get_mut(&at) else {
+            return Vec::new();
+        };
         f.announced.clear();
         (f.via, f.link) = (peer, None);
         // It can never be had: what is unfinished of it is of no use any more.
         let discard = why == Code::SourceChanged;
         match f.state {
-            State::Done => return out,
+            State::Done => return Vec::new(),
             State::Accepted | State::Fetching | State::Stalled => {
                 ctx.out(Effect::Fetch(key, f.run, FetchEffect::Stop { discard }));
             }
@@ -181,8 +194,7 @@ impl Fetches {
             self.store(key, vec![Put::DropFetch(key)], After::Nothing, ctx);
         }
         self.probes.remove(&at);
-        out.push(FetchOut::Changed(peer, offer));
-        out
+        vec![FetchOut::Changed(peer, key.offer)]
     }
 
     /// Who offers took it back: it is not passed on any more, also after a restart.
@@ -297,7 +309,14 @@ impl Fetches {
             // What is on the way is not looked at any more.
             ctx.out(Effect::Fetch(key, f.run, FetchEffect::Detach));
         }
-        self.leave(key, peer, ctx)
+        let mut out = self.leave(key, peer, ctx);
+        let f = self.fetches.get(&(key.from, key.offer));
+        let nobody = f.filter(|f| f.announced.is_empty());
+        if let Some(why) = nobody.and_then(|f| f.gone) {
+            // Nor has who offers.
+            out.extend(self.withdraw(key, why, ctx));
+        }
+        out
     }
 
     /// A manifest is not what it was said to be.

@@ -350,8 +350,16 @@ fn who_offers_takes_over_and_who_leaves_is_followed_by_another() {
     let out = r.hear(owner, gone.clone());
     assert_eq!(accepts(&out), [DEE], "what it cannot read others can");
     r.hear(DEE, gone);
-    assert_eq!(r.phase(), FetchPhase::Stalled, "somebody may come back");
-    assert_eq!(accepts(&r.stand_in(CY)), [CY]);
+    assert_eq!(r.phase(), FetchPhase::Withdrawn, "nobody has it");
+    // Somebody who has it comes: it was taken, and goes on.
+    r.stand_in(CY);
+    let (roots, lost, adopted) = (vec![], vec![], vec![]);
+    r.news(FetchNews::Prepared {
+        roots,
+        lost,
+        adopted,
+    });
+    assert_eq!(accepts(&r.stored()), [CY]);
 }
 
 #[test]
