@@ -325,6 +325,9 @@ impl Fetches {
             | PeerMessage::OfferDone { .. }
             | PeerMessage::Pace { .. }
             | PeerMessage::Strand { .. }
+            | PeerMessage::Ring { .. }
+            | PeerMessage::InCall { .. }
+            | PeerMessage::OutOfCall { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }

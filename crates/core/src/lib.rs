@@ -27,6 +27,7 @@
 // A test picks the case it is about.
 #![cfg_attr(test, allow(clippy::wildcard_enum_match_arm))]
 
+pub mod call;
 pub mod chat;
 pub mod effect;
 pub mod engine;

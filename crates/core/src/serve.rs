@@ -367,6 +367,9 @@ impl Serves {
             | PeerMessage::StandIn { .. }
             | PeerMessage::LetGo { .. }
             | PeerMessage::Strand { .. }
+            | PeerMessage::Ring { .. }
+            | PeerMessage::InCall { .. }
+            | PeerMessage::OutOfCall { .. }
             | PeerMessage::Bye { .. }
             | PeerMessage::Unknown => Vec::new(),
         }

@@ -148,6 +148,30 @@ codes! {
     NotNow = 402, "not-now", false, "That is not possible right now.";
     /// A request that is not valid.
     BadRequest = 403, "bad-request", true, "That request is not valid.";
+
+    // 500: calls
+    /// The called person said no.
+    CallDeclined = 500, "call-declined", false, "The call was declined.";
+    /// The called person is in another call.
+    CallBusy = 501, "call-busy", false, "That person is in another call. Try again later.";
+    /// It rang until nobody was expected to answer any more.
+    NoAnswer = 502, "no-answer", false, "Nobody answered the call.";
+    /// Who called thought better of it.
+    CallCancelled = 503, "call-cancelled", false, "The call was cancelled before it was answered.";
+    /// Somebody left the call on purpose.
+    HungUp = 504, "hung-up", false, "The call was ended.";
+    /// We are in a call ourselves.
+    InACall = 505, "in-a-call", false, "You are in a call already. End it first.";
+    /// There is no microphone.
+    MicMissing = 510, "mic-missing", false, "No microphone was found. Connect one, or choose another in the settings.";
+    /// The system does not let us use it.
+    MicDenied = 511, "mic-denied", false, "The system does not allow Kith to use the microphone. Allow it in the system's privacy settings.";
+    /// Another program uses it alone.
+    MicBusy = 512, "mic-busy", false, "Another program uses the microphone. Close it, or choose another microphone.";
+    /// It was there, and is gone.
+    MicLost = 513, "mic-lost", false, "The microphone was disconnected. You are muted until there is one again.";
+    /// There is nothing to hear with.
+    SpeakerMissing = 514, "speaker-missing", false, "No speaker or headset was found. Connect one, or choose another in the settings.";
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
-use crate::ids::{Digest, MsgId, OfferId, PeerId, SealTag};
+use crate::ids::{CallId, Digest, MsgId, OfferId, PeerId, SealTag};
 use crate::limits;
 use crate::ranges::RangeSet;
 use crate::voucher::Voucher;
@@ -251,6 +251,36 @@ pub enum PeerMessage {
         /// What is said of it.
         step: StrandStep,
     },
+    /// Asks the receiver to join a call that its sender is in. Stands until it is answered, or
+    /// [`limits::RING_TIMEOUT`] is over.
+    Ring {
+        /// The call.
+        call: CallId,
+        /// For everybody in the room, not for the two alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        room: bool,
+    },
+    /// Which call the sender of this is in, of those that concern the receiver: one between the two, or
+    /// of the room. Said on every link that opens, and whenever it changes. Nobody speaks for anybody
+    /// else: a call is those who say that they are in it.
+    InCall {
+        /// The call; none if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call: Option<CallId>,
+        /// As in `ring`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        room: bool,
+        /// Nothing is to be heard from the sender.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        muted: bool,
+    },
+    /// The sender of this is in that call no longer, or will not come, or does not ask for it any more.
+    OutOfCall {
+        /// The call.
+        call: CallId,
+        /// Why.
+        why: Code,
+    },
     /// The sender of this leaves on purpose.
     Bye {},
     /// A message this build does not know; skipped.
@@ -463,6 +493,9 @@ impl PeerMessage {
             | PeerMessage::Pace { .. }
             | PeerMessage::Pull { .. }
             | PeerMessage::LetGo { .. }
+            | PeerMessage::Ring { .. }
+            | PeerMessage::InCall { .. }
+            | PeerMessage::OutOfCall { .. }
             | PeerMessage::Bye {}
             | PeerMessage::Unknown => Ok(()),
         }

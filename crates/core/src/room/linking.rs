@@ -178,7 +178,12 @@ impl Room {
                 self.on_hold_message(peer, offer_id, message, ctx);
             }
             // The link itself has taken those of strands.
-            PeerMessage::Confirm { .. } | PeerMessage::Strand { .. } | PeerMessage::Unknown => {}
+            PeerMessage::Confirm { .. }
+            | PeerMessage::Strand { .. }
+            | PeerMessage::Ring { .. }
+            | PeerMessage::InCall { .. }
+            | PeerMessage::OutOfCall { .. }
+            | PeerMessage::Unknown => {}
         }
     }
 }
