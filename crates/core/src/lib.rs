@@ -23,10 +23,13 @@
 //! | [`queue`] | which fetches run |
 //! | [`policy`] | what is taken without asking |
 //! | [`pace`] | how long to wait before the next byte |
+//! | [`call`] | who rings whom, and who talks with whom |
+//! | [`audio`] | which sample of a voice is heard next |
 
 // A test picks the case it is about.
 #![cfg_attr(test, allow(clippy::wildcard_enum_match_arm))]
 
+pub mod audio;
 pub mod call;
 pub mod chat;
 pub mod effect;
