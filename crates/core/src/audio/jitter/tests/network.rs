@@ -37,9 +37,14 @@ pub(super) struct Sender {
 
 impl Sender {
     pub fn new(jitter: f64) -> Self {
+        Sender::seeded(jitter, 3)
+    }
+
+    /// Another network, and another moment between the times at which the device asks.
+    pub fn seeded(jitter: f64, seed: u8) -> Self {
         Sender {
-            rng: ChaCha8Rng::from_seed([9; 32]),
-            at: 5_003.0,
+            rng: ChaCha8Rng::from_seed([seed; 32]),
+            at: 5_000.0 + f64::from(seed),
             seq: 65_000,
             timestamp: u32::MAX - 500_000,
             frames: 1,
