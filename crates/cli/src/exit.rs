@@ -160,7 +160,20 @@ pub fn exit_of(code: Code) -> Exit {
         | Code::HashMismatch
         | Code::BadName => Exit::Transfer,
         Code::BadRequest => Exit::Usage,
-        Code::NotNow | Code::Unknown => Exit::Unexpected,
+        // No command calls anybody.
+        Code::CallDeclined
+        | Code::CallBusy
+        | Code::NoAnswer
+        | Code::CallCancelled
+        | Code::HungUp
+        | Code::InACall
+        | Code::MicMissing
+        | Code::MicDenied
+        | Code::MicBusy
+        | Code::MicLost
+        | Code::SpeakerMissing
+        | Code::NotNow
+        | Code::Unknown => Exit::Unexpected,
     }
 }
 

@@ -412,12 +412,30 @@ fn peer_messages() {
             mine: false,
             step: StrandStep::Ready {},
         },
+        PeerMessage::Ring {
+            call: CallId([6; 16]),
+            room: true,
+        },
+        PeerMessage::InCall {
+            call: Some(CallId([6; 16])),
+            room: false,
+            muted: true,
+        },
+        PeerMessage::InCall {
+            call: None,
+            room: false,
+            muted: false,
+        },
+        PeerMessage::OutOfCall {
+            call: CallId([6; 16]),
+            why: Code::HungUp,
+        },
         PeerMessage::Bye {},
     ];
     kinds!(
         &values, PeerMessage: Confirm, ChatSync, Chat, ChatAck, Offer, Entries, Browse, Accept,
         Decline, Have, Want, Cancel, Gone, EntryDone, Verified, OfferDone, Pause, Resume, Pace,
-        Swarm, Holds, Pull, Voucher, StandIn, LetGo, Strand,
+        Swarm, Holds, Pull, Voucher, StandIn, LetGo, Strand, Ring, InCall, OutOfCall,
         Bye, = Unknown
     );
     let write = |m: &PeerMessage| String::from_utf8(m.to_bytes().to_vec()).unwrap();

@@ -8,7 +8,7 @@ export type OfferId = string & { readonly id: "OfferId" };
 
 export type MsgId = string & { readonly id: "MsgId" };
 
-export type Code = "bad-message" | "too-large" | "not-joined" | "no-such-member" | "room-full" | "room-locked" | "rate-limited" | "busy" | "bad-proof" | "unsupported-version" | "restarting" | "server-unreachable" | "not-a-room-server" | "seal-failed" | "identity-changed" | "bad-sdp" | "confirm-mismatch" | "no-route" | "link-lost" | "peer-protocol" | "declined" | "cancelled" | "source-changed" | "source-gone" | "disk-full" | "disk-denied" | "disk-error" | "corrupt" | "hash-mismatch" | "offer-gone" | "bad-name" | "too-many-offers" | "disk-read-only" | "disk-quota" | "disk-gone" | "home-in-use" | "store-broken" | "not-now" | "bad-request" | "unknown";
+export type Code = "bad-message" | "too-large" | "not-joined" | "no-such-member" | "room-full" | "room-locked" | "rate-limited" | "busy" | "bad-proof" | "unsupported-version" | "restarting" | "server-unreachable" | "not-a-room-server" | "seal-failed" | "identity-changed" | "bad-sdp" | "confirm-mismatch" | "no-route" | "link-lost" | "peer-protocol" | "declined" | "cancelled" | "source-changed" | "source-gone" | "disk-full" | "disk-denied" | "disk-error" | "corrupt" | "hash-mismatch" | "offer-gone" | "bad-name" | "too-many-offers" | "disk-read-only" | "disk-quota" | "disk-gone" | "home-in-use" | "store-broken" | "not-now" | "bad-request" | "call-declined" | "call-busy" | "no-answer" | "call-cancelled" | "hung-up" | "in-a-call" | "mic-missing" | "mic-denied" | "mic-busy" | "mic-lost" | "speaker-missing" | "unknown";
 
 /**
  * Why a command was refused. The command changed nothing.
