@@ -273,6 +273,10 @@ impl Fetching {
             if open.durable.contains(piece.index) {
                 self.received_durable += bytes;
             }
+            if source.is_none() && piece.intact {
+                self.expect_only(entry, chunks, piece.token);
+                self.try_complete(entry, disk, news)?;
+            }
             return Ok(());
         }
         let index = piece.index;
@@ -307,15 +311,20 @@ impl Fetching {
             .insert(piece.index, piece.token);
         open.have.insert(piece.index, piece.index + 1);
         open.fresh.insert(piece.index, piece.index + 1);
-        if chunks == 1 && !self.vouched && self.awaits.is_none() {
-            let only = digest(&[piece.token]);
-            self.expected.entry(entry).or_insert(only);
-        }
+        self.expect_only(entry, chunks, piece.token);
         if self.unsynced == 0 {
             self.checkpoint_at = self.checkpoint_at.max(now + CHECKPOINT_EVERY);
         }
         self.unsynced += bytes;
         self.try_complete(entry, disk, news)
+    }
+
+    /// The only chunk says all of a file.
+    fn expect_only(&mut self, entry: u32, chunks: u64, token: u64) {
+        if chunks == 1 && !self.vouched && self.awaits.is_none() {
+            let only = digest(&[token]);
+            self.expected.entry(entry).or_insert(only);
+        }
     }
 
     fn open(&mut self, entry: u32, disk: &mut Disk) -> Result<(), Code> {

@@ -11,6 +11,7 @@ use kith_protocol::LinkId;
 use kith_protocol::frame::{self, Chunk, Hashes};
 use kith_protocol::ids::Digest;
 use kith_protocol::ranges::RangeSet;
+use kith_protocol::tree::Tree;
 use kith_protocol::voucher;
 use tokio::sync::mpsc;
 
@@ -379,6 +380,11 @@ impl Fetch {
             if open.durable.contains(chunk.index) {
                 self.received_durable += chunk.payload.len() as u64;
             }
+            if source.is_none() && digest == chunk.digest {
+                // It came before from somebody whose word on the file was not good.
+                self.expect_only(entry, digest);
+                self.try_complete(entry)?;
+            }
             return Ok(false);
         }
         let known = self.told(chunk);
@@ -426,9 +432,8 @@ impl Fetch {
         }
         open.have.insert(first, end);
         open.fresh.insert(first, end);
-        if frame::chunks(open.size) == 1 && matches!(self.roots, Roots::Unneeded) {
-            // What who offers says of the only chunk says all of the file, and nothing else does.
-            self.expected.entry(entry).or_insert_with(|| open.root());
+        if let Some(only) = row.first().map(|queued| queued.chunk.digest) {
+            self.expect_only(entry, only);
         }
         self.unsynced += payloads.iter().map(|p| p.len() as u64).sum::<u64>();
         // Their places are free before anybody may hear that they are durable: the sender fills them
@@ -443,6 +448,16 @@ impl Fetch {
             self.checkpoint();
         }
         Ok(())
+    }
+
+    /// What who offers says of the only chunk says all of the file, and nothing else does.
+    fn expect_only(&mut self, entry: u32, digest: Digest) {
+        let size = self.size_of(entry);
+        if frame::chunks(size) == 1 && matches!(self.roots, Roots::Unneeded) {
+            let mut tree = Tree::new();
+            tree.push(&digest);
+            self.expected.entry(entry).or_insert(tree.root(size));
+        }
     }
 
     fn open_entry(&mut self, entry: u32) -> Result<(), DiskError> {
