@@ -109,7 +109,8 @@ pub struct FetchRecord {
     pub entries: Arc<[Entry]>,
     /// Top-level names that had to change: `(as offered, as written)`.
     pub roots: Vec<(String, String)>,
-    /// A worker was at it: files may have their names though that is not recorded.
+    /// A worker was at it, or may have been in an earlier life: files may have their names though that is
+    /// not recorded.
     pub begun: bool,
     /// Held back by its user, and how it stands among others: see [`crate::queue`].
     pub hold: Hold,

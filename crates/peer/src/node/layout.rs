@@ -12,9 +12,10 @@ use kith_protocol::derive;
 use kith_protocol::peer::Entry;
 use kith_protocol::ranges::RangeSet;
 
+use super::parts::InUse;
 use crate::disk::{
-    Adoption, Digest, DiskError, EntryKind, HeldFile, ModTime, PartFile, PartTag, Placed,
-    PlacedFile, SafePath, SourceEntry, Target, WholeFile, chunk_count,
+    Adoption, Digest, DiskError, EntryKind, HeldFile, ModTime, OwnFolder, PartFile, PartTag,
+    Placed, PlacedFile, SafePath, SourceEntry, Target, WholeFile, chunk_count,
 };
 
 /// Numbers tried for a folder's name before the disk is blamed.
@@ -42,16 +43,18 @@ pub(crate) struct Layout {
     tag: String,
     /// Folders this fetch made: only those get attributes.
     made: HashSet<u32>,
+    /// Folders at the top that nobody else takes for free ones meanwhile.
+    _own: Vec<OwnFolder>,
 }
 
 impl Layout {
-    /// Opens the folder, makes names safe and folders exist. Part files that are not `used` are adopted
+    /// Opens the folder, makes names safe and folders exist. Part files that are not `in_use` are adopted
     /// by entries of which nothing is known.
     pub fn prepare(
         record: &FetchRecord,
         ranges: &BTreeMap<u32, RangeSet>,
         done: &BTreeMap<u32, String>,
-        used: impl FnMut(PartTag) -> bool,
+        in_use: &mut InUse<'_>,
     ) -> Result<Prepared, DiskError> {
         let target = Target::open(Path::new(&record.dir))?;
         let safe: Vec<SafePath> = record
@@ -61,11 +64,13 @@ impl Layout {
             .collect::<Result<_, _>>()?;
         let mut roots: BTreeMap<String, String> = record.roots.iter().cloned().collect();
         let mut taken: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut own = Vec::new();
         for (entry, path) in record.entries.iter().zip(&safe) {
             let root = first(path);
             let is_folder = entry.dir || path.as_str() != root;
             if is_folder && !roots.contains_key(root) {
-                let (made, before) = make_root(&target, root)?;
+                let (made, before, folder) = make_root(&target, record, root, in_use)?;
+                own.push(folder);
                 roots.insert(root.to_string(), made);
                 taken.insert(root, before);
             }
@@ -76,6 +81,7 @@ impl Layout {
             roots: roots.clone().into_iter().collect(),
             tag: record.tag.clone(),
             made: HashSet::new(),
+            _own: own,
         };
         for path in &safe {
             layout.paths.push(match roots.get(first(path)) {
@@ -100,6 +106,7 @@ impl Layout {
             let recorded = ranges.contains_key(&entry) || done.contains_key(&entry);
             recorded || placed.contains_key(&entry)
         };
+        let used = |tag| in_use.has(tag);
         let mut adopted = layout.adopt(record, known, &safe, &taken, used)?;
         adopted.extend(became.iter().filter_map(|index| {
             let entry = record.entries.get(*index as usize)?;
@@ -140,6 +147,7 @@ impl Layout {
             roots: record.roots.clone(),
             tag: record.tag.clone(),
             made: HashSet::new(),
+            _own: Vec::new(),
         })
     }
 
@@ -357,9 +365,14 @@ pub(crate) fn source(record: &FetchRecord, names: &BTreeMap<u32, String>) -> Arc
     source.collect()
 }
 
-/// Makes a folder that was not there, under the name or the next free number. Also says which folders
-/// had the names before.
-fn make_root(target: &Target, name: &str) -> Result<(String, Vec<String>), DiskError> {
+/// A folder for a fetch alone, under the name or the next free number. Also says which folders had the
+/// names before.
+fn make_root(
+    target: &Target,
+    record: &FetchRecord,
+    name: &str,
+    in_use: &mut InUse<'_>,
+) -> Result<(String, Vec<String>, OwnFolder), DiskError> {
     let mut before = Vec::new();
     for n in 0..MOST_NAMES {
         let candidate = if n == 0 {
@@ -368,14 +381,13 @@ fn make_root(target: &Target, name: &str) -> Result<(String, Vec<String>), DiskE
             format!("{name} ({n})")
         };
         let path = SafePath::from_wire(&candidate).map_err(|_| bad_name(name))?;
-        if let Ok(found) = std::fs::symlink_metadata(target.path_of(&path)) {
-            if found.is_dir() && before.len() < MOST_BEFORE {
-                before.push(path.as_str().to_string());
-            }
-            continue;
+        let found = std::fs::symlink_metadata(target.path_of(&path));
+        let another = found.is_ok() && in_use.fills(&record.dir, path.as_str());
+        if !another && let Some(own) = target.own_folder(&path, record.entries.len())? {
+            return Ok((path.as_str().to_string(), before, own));
         }
-        if target.create_dir(&path)? {
-            return Ok((path.as_str().to_string(), before));
+        if found.is_ok_and(|m| m.is_dir()) && before.len() < MOST_BEFORE {
+            before.push(path.as_str().to_string());
         }
     }
     let path = target.root().join(name);

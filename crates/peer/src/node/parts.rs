@@ -30,6 +30,8 @@ pub(crate) struct InUse<'a> {
     parts: &'a Parts,
     tags: HashSet<PartTag>,
     fetches: HashSet<String>,
+    /// Folders that fetches fill, and those in which they lie.
+    folders: HashSet<(String, String)>,
     stored: bool,
     /// The store does not say what is in use: then everything may be.
     unknown: bool,
@@ -56,6 +58,7 @@ impl Parts {
             parts: self,
             tags: HashSet::new(),
             fetches: HashSet::new(),
+            folders: HashSet::new(),
             stored: false,
             unknown: false,
         }
@@ -141,6 +144,18 @@ fn unseen(error: &DiskError) -> ApiError {
 impl InUse<'_> {
     /// Whether the part of this tag belongs to a fetch.
     pub fn has(&mut self, tag: PartTag) -> bool {
+        self.look_again();
+        self.unknown || self.tags.contains(&tag)
+    }
+
+    /// Whether a fetch puts its files into this folder of `dir`.
+    pub fn fills(&mut self, dir: &str, folder: &str) -> bool {
+        self.look_again();
+        let folder = (dir.to_owned(), folder.to_owned());
+        self.unknown || self.folders.contains(&folder)
+    }
+
+    fn look_again(&mut self) {
         if let Err(error) = self.read() {
             tracing::info!(%error, "it is not known which part files are in use");
         }
@@ -153,7 +168,6 @@ impl InUse<'_> {
         for record in running {
             self.add(&record);
         }
-        self.unknown || self.tags.contains(&tag)
     }
 
     fn read(&mut self) -> Result<(), StoreError> {
@@ -175,6 +189,9 @@ impl InUse<'_> {
         }
         self.fetches.insert(record.tag.clone());
         let entries = (0u32..).zip(record.entries.iter()).filter(|(_, e)| !e.dir);
+        let folders = record.roots.iter();
+        self.folders
+            .extend(folders.map(|(_, made)| (record.dir.clone(), made.clone())));
         self.tags
             .extend(entries.map(|(entry, _)| part_tag(&record.tag, entry)));
     }

@@ -91,8 +91,6 @@ pub(super) struct FetchHead {
     name: String,
     roots: Vec<(String, String)>,
     #[serde(default)]
-    begun: bool,
-    #[serde(default)]
     hold: Hold,
     #[serde(default)]
     voucher: Option<Box<Voucher>>,
@@ -108,7 +106,6 @@ impl FetchHead {
             tag: record.tag.clone(),
             name: record.name.clone(),
             roots: record.roots.clone(),
-            begun: record.begun,
             hold: record.hold,
             voucher: record.voucher.clone(),
             adopted: record.adopted.clone(),
@@ -123,7 +120,8 @@ impl FetchHead {
             name: self.name,
             entries: entries.into(),
             roots: self.roots,
-            begun: self.begun,
+            // An earlier life may have been at it.
+            begun: true,
             hold: self.hold,
             voucher: self.voucher,
             adopted: self.adopted,

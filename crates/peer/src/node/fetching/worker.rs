@@ -41,8 +41,7 @@ pub(super) fn run(
     report: Report,
 ) {
     let mut in_use = start.parts.in_use();
-    let used = |tag| in_use.has(tag);
-    let prepared = Layout::prepare(&start.record, &start.ranges, &start.done, used);
+    let prepared = Layout::prepare(&start.record, &start.ranges, &start.done, &mut in_use);
     let Prepared {
         layout,
         lost,
