@@ -1,7 +1,7 @@
 //! A real process under attack, whose memory and handles are measured.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kith_api::{CreateRoom, Handler as _, LinkPhase, OfferFiles, SendText, ServePhase};
 use kith_protocol::{PeerId, RoomId};
@@ -19,6 +19,10 @@ const MOST_GROWTH: u64 = 48 * 1024;
 /// What the third of them may add to the second, in KiB: the allocator has two arenas, and the first two
 /// may have filled one each.
 const MOST_MORE: u64 = 8 * 1024;
+/// A link whose other end is gone is closed by then, or stays.
+const REST: Duration = Duration::from_secs(15);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 /// Handles that may be open after it beside those before.
 const MOST_HANDLES: usize = 400;
 /// How often memory is looked at.
@@ -116,6 +120,14 @@ impl Siege {
         (anonymous(pid), handles.count())
     }
 
+    /// Waits until the link of the flood is closed, if it is: what it was to send takes memory until then.
+    async fn rest(&self, handles: usize) {
+        let until = Instant::now() + REST;
+        while self.measure().1 > handles && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// The honest one says something, and the victim's answer shows that it was stored.
     pub async fn honest_chat(&mut self) {
         let text = format!("honest {}", self.said);
@@ -146,6 +158,7 @@ impl Siege {
                 self.honest_chat().await;
             }
             peaks.push(peak.end());
+            self.rest(handles).await;
             after.push(self.measure().0);
         }
         let handles_after = self.measure().1;
