@@ -77,12 +77,15 @@ enum Then {
     Join(Who, Said),
 }
 
-/// A call that somebody is in.
+/// A call that somebody is in: see [`PeerMessage::InCall`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Said {
-    call: CallId,
-    room: bool,
-    muted: bool,
+pub struct Said {
+    /// Which.
+    pub call: CallId,
+    /// Of the room, not of two.
+    pub room: bool,
+    /// Nothing is to be heard from who says it.
+    pub muted: bool,
 }
 
 /// Somebody rings us.

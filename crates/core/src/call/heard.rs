@@ -1,4 +1,5 @@
-//! What others say of calls, and what they are told.
+//! What others say of calls, and what they are told. What makes no sense now is ignored: each side
+//! says again what it is in when a link opens.
 
 use kith_protocol::peer::PeerMessage;
 use kith_protocol::room::CallStep;
@@ -8,57 +9,14 @@ use super::{At, AudioEffect, Call, CallOut, Calls, Party, Ring, Said, Who, out_o
 use crate::engine::Ctx;
 
 impl Calls {
-    /// A message about calls. Those that make no sense now are ignored: each side says again what it is
-    /// in when a link opens.
-    pub fn on_message(
+    /// Somebody asks us to join a call. It has said before that it is in it.
+    pub fn on_ring(
         &mut self,
         who: Who,
-        message: &PeerMessage,
+        call: CallId,
+        room: bool,
         ctx: &mut Ctx<'_>,
     ) -> Vec<CallOut> {
-        if !self.linked.contains_key(&who) {
-            return Vec::new();
-        }
-        match *message {
-            PeerMessage::Ring { call, room } => self.on_ring(who, call, room, ctx),
-            PeerMessage::InCall { call, room, muted } => {
-                let said = call.map(|call| Said { call, room, muted });
-                self.on_said(who, said, ctx)
-            }
-            PeerMessage::OutOfCall { call, why } => self.on_out(who, call, why, ctx),
-            PeerMessage::Confirm { .. }
-            | PeerMessage::ChatSync { .. }
-            | PeerMessage::Chat { .. }
-            | PeerMessage::ChatAck { .. }
-            | PeerMessage::Offer { .. }
-            | PeerMessage::Entries { .. }
-            | PeerMessage::Browse { .. }
-            | PeerMessage::Accept { .. }
-            | PeerMessage::Decline { .. }
-            | PeerMessage::Have { .. }
-            | PeerMessage::Want { .. }
-            | PeerMessage::Cancel { .. }
-            | PeerMessage::Gone { .. }
-            | PeerMessage::EntryDone { .. }
-            | PeerMessage::Verified { .. }
-            | PeerMessage::OfferDone { .. }
-            | PeerMessage::Pause { .. }
-            | PeerMessage::Resume { .. }
-            | PeerMessage::Pace { .. }
-            | PeerMessage::Swarm { .. }
-            | PeerMessage::Holds { .. }
-            | PeerMessage::Pull { .. }
-            | PeerMessage::LetGo { .. }
-            | PeerMessage::Voucher { .. }
-            | PeerMessage::StandIn { .. }
-            | PeerMessage::Strand { .. }
-            | PeerMessage::Bye {}
-            | PeerMessage::Unknown => Vec::new(),
-        }
-    }
-
-    /// Somebody asks us to join a call. It has said before that it is in it.
-    fn on_ring(&mut self, who: Who, call: CallId, room: bool, ctx: &mut Ctx<'_>) -> Vec<CallOut> {
         let said = self.linked.get(&who).copied().flatten();
         if said.is_none_or(|s| (s.call, s.room) != (call, room)) {
             return Vec::new();
@@ -86,9 +44,12 @@ impl Calls {
         }
     }
 
-    /// Somebody says what it is in.
-    fn on_said(&mut self, who: Who, said: Option<Said>, ctx: &mut Ctx<'_>) -> Vec<CallOut> {
-        self.linked.insert(who, said);
+    /// Somebody says which call it is in, of those that concern us.
+    pub fn on_said(&mut self, who: Who, said: Option<Said>, ctx: &mut Ctx<'_>) -> Vec<CallOut> {
+        let Some(known) = self.linked.get_mut(&who) else {
+            return Vec::new();
+        };
+        *known = said;
         let mut out = vec![CallOut::Changed];
         let call = said.map(|s| s.call);
         // Who rings is in the call.
@@ -125,9 +86,11 @@ impl Calls {
     }
 
     /// Somebody will not come, or does not ask any more; of a call of two: is in it no longer.
-    fn on_out(&mut self, who: Who, call: CallId, why: Code, ctx: &mut Ctx<'_>) -> Vec<CallOut> {
+    pub fn on_out(&mut self, who: Who, call: CallId, why: Code, ctx: &mut Ctx<'_>) -> Vec<CallOut> {
+        let Some(said) = self.linked.get_mut(&who) else {
+            return Vec::new();
+        };
         let mut out = vec![CallOut::Changed];
-        let said = self.linked.entry(who).or_default();
         // Who only asks no longer is still in a call of the room, or else says so too.
         *said = said.filter(|s| s.call != call || s.room);
         self.rings

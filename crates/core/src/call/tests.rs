@@ -37,6 +37,19 @@ fn who(n: usize) -> Who {
     }
 }
 
+/// As a room would pass it on.
+fn hear(to: &mut Calls, from: Who, message: &PeerMessage, ctx: &mut Ctx<'_>) -> Vec<CallOut> {
+    match *message {
+        PeerMessage::Ring { call, room } => to.on_ring(from, call, room, ctx),
+        PeerMessage::InCall { call, room, muted } => {
+            let said = call.map(|call| Said { call, room, muted });
+            to.on_said(from, said, ctx)
+        }
+        PeerMessage::OutOfCall { call, why } => to.on_out(from, call, why, ctx),
+        _ => panic!("not about calls: {message:?}"),
+    }
+}
+
 impl Town {
     /// Of so many people, all linked.
     fn new(people: usize) -> Self {
@@ -143,7 +156,12 @@ impl Town {
         let Some((from, to, message)) = self.mail.pop_front() else {
             return false;
         };
-        let out = self.people[to].on_message(who(from), &message, &mut self.world.ctx());
+        let out = hear(
+            &mut self.people[to],
+            who(from),
+            &message,
+            &mut self.world.ctx(),
+        );
         self.apply(to, out);
         true
     }
@@ -450,7 +468,7 @@ fn a_stranger_to_a_call_is_not_heard_in_it() {
         },
     ];
     for lie in lies {
-        let out = town.people[0].on_message(who(2), &lie, &mut town.world.ctx());
+        let out = hear(&mut town.people[0], who(2), &lie, &mut town.world.ctx());
         town.apply(0, out);
         town.settle();
         assert_eq!(town.with(0), [1]);
